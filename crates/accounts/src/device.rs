@@ -1,0 +1,184 @@
+//! Devices and logging in (spec: Client-Server API, "Login", "Client devices"). A device ends with its tokens.
+
+use base::{Error, Reply, User};
+use store::{
+    Tx, View,
+    log::Entry,
+    schema::{DEVICES, Device, SEEN, Seen},
+};
+
+use crate::{
+    session::{self, Pair},
+    text::{UPPER, check_length, check_name, random_name},
+};
+
+/// A device's display name, in characters.
+const DISPLAY_NAME_CHARS_MAX: usize = 255;
+/// Devices of one user. One more login ends the one that was unused for longest: a script that logs in again and
+/// again must not lock its owner out, nor fill the store.
+const DEVICES_MAX: usize = 1_000;
+
+/// A device as its owner sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// Shown to people.
+    pub display_name: Option<String>,
+    /// Its last use, if that was ever noted.
+    pub seen: Option<Seen>,
+}
+
+/// What came of a login.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoggedIn {
+    /// The device, made or found again.
+    pub device: String,
+    /// Its tokens.
+    pub tokens: Pair,
+}
+
+/// What a client asks for when it logs in.
+#[derive(Clone, Debug, Default)]
+pub struct Login {
+    /// The device that it wants to be; none: a new one.
+    pub device: Option<String>,
+    /// The name of a new device.
+    pub display_name: Option<String>,
+    /// Does it know refresh tokens?
+    pub refreshable: bool,
+}
+
+/// Logs a proven user in: makes the device or takes it up again, in which case its old tokens end.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM` for a device id or name out of bounds.
+pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
+    let device = match login.device.as_deref() {
+        None | Some("") => random_name::<10>(tx, UPPER),
+        Some(device) => device.to_owned(),
+    };
+    check_name("A device id", &device)?;
+    let key = (user, device.clone());
+    if tx.has(&DEVICES, key.clone())? {
+        session::end_tokens(tx, user, &device, None)?;
+    } else {
+        if let Some(name) = &login.display_name {
+            check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
+        }
+        make_room(tx, user)?;
+        let display_name = login.display_name.clone();
+        tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
+        tx.announce(Entry::Devices { user });
+    }
+    let tokens = session::issue(tx, user, &device, login.refreshable);
+    Ok(LoggedIn { device, tokens })
+}
+
+fn make_room(tx: &mut Tx, user: User) -> Reply<()> {
+    let devices: Vec<((User, String), Device)> = tx.under(&DEVICES, (user,), DEVICES_MAX)?;
+    if devices.len() < DEVICES_MAX {
+        return Ok(());
+    }
+    let mut oldest = None;
+    for (key, device) in devices {
+        let used = tx.get(&SEEN, key.clone())?.map_or(device.created, |seen| seen.at);
+        if oldest.as_ref().is_none_or(|(_, at)| used < *at) {
+            oldest = Some((key, used));
+        }
+    }
+    match oldest {
+        Some(((_, device), _)) => end(tx, user, &device),
+        None => Ok(()),
+    }
+}
+
+/// A user's devices, in the order of their ids.
+///
+/// # Errors
+/// Faults only.
+pub fn list(view: &View, user: User) -> Reply<Vec<Listed>> {
+    let devices: Vec<((User, String), Device)> = view.under(&DEVICES, (user,), DEVICES_MAX)?;
+    let seen = view.get_many(&SEEN, devices.iter().map(|(key, _)| key.clone()))?;
+    let listed = |(((_, id), device), seen): (((User, String), Device), Option<Seen>)| Listed {
+        id,
+        display_name: device.display_name,
+        seen,
+    };
+    Ok(devices.into_iter().zip(seen).map(listed).collect())
+}
+
+/// One of a user's devices.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND`.
+pub fn get(view: &View, user: User, id: &str) -> Reply<Listed> {
+    let key = known(user, id)?;
+    let device = view.get(&DEVICES, key.clone())?.ok_or_else(no_device)?;
+    let seen = view.get(&SEEN, key)?;
+    Ok(Listed { id: id.to_owned(), display_name: device.display_name, seen })
+}
+
+/// The key of a device, if there can be such a device.
+fn known(user: User, id: &str) -> Reply<(User, String)> {
+    check_name("A device id", id).map_err(|_| no_device())?;
+    Ok((user, id.to_owned()))
+}
+
+fn no_device() -> Error {
+    Error::not_found("You have no such device.")
+}
+
+/// Changes the name of a device, if one is given.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND`; 400 `M_INVALID_PARAM` for a name out of bounds.
+pub fn rename(tx: &mut Tx, user: User, id: &str, display_name: Option<&str>) -> Reply<()> {
+    let key = known(user, id)?;
+    let mut device = tx.get(&DEVICES, key.clone())?.ok_or_else(no_device)?;
+    let Some(name) = display_name else { return Ok(()) };
+    check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
+    if device.display_name.as_deref() != Some(name) {
+        device.display_name = Some(name.to_owned());
+        tx.put(&DEVICES, key, &device);
+        tx.announce(Entry::Devices { user });
+    }
+    Ok(())
+}
+
+/// Deletes devices with their tokens. Those that are not there are passed over.
+///
+/// # Errors
+/// Faults only.
+pub fn delete<S: AsRef<str>>(tx: &mut Tx, user: User, ids: &[S]) -> Reply<()> {
+    let mut any = false;
+    for id in ids {
+        let Ok(key) = known(user, id.as_ref()) else { continue };
+        if tx.has(&DEVICES, key)? {
+            end(tx, user, id.as_ref())?;
+            any = true;
+        }
+    }
+    if any {
+        tx.announce(Entry::Devices { user });
+    }
+    Ok(())
+}
+
+/// Deletes all devices but `keep`.
+///
+/// # Errors
+/// Faults only.
+pub fn delete_all(tx: &mut Tx, user: User, keep: Option<&str>) -> Reply<()> {
+    let devices: Vec<((User, String), Device)> = tx.under(&DEVICES, (user,), DEVICES_MAX + 1)?;
+    let ids: Vec<String> =
+        devices.into_iter().map(|((_, id), _)| id).filter(|id| Some(id.as_str()) != keep).collect();
+    delete(tx, user, &ids)
+}
+
+fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {
+    session::end_tokens(tx, user, id, None)?;
+    tx.delete(&DEVICES, (user, id.to_owned()));
+    tx.delete(&SEEN, (user, id.to_owned()));
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! User-interactive authentication (spec: Client-Server API, "User-Interactive Authentication API").
+//!
+//! A session is bound to the request that it was begun for ([`bind`]): what was proven to delete one device does not
+//! delete another. It ends with the request that it let through, in the same transaction.
+
+use base::{Error, Refusal, Reply, UnixMs};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use store::{
+    Tx,
+    schema::{UIA, UiaSession},
+};
+
+use crate::{
+    expiry::{self, Kept},
+    registration,
+    session::fresh_token,
+};
+
+/// How long a session lives: someone has to fetch a registration token from a letter.
+const SESSION_MS: u64 = 60 * 60 * 1_000;
+/// Ours are shorter; longer ones need not be looked up.
+const SESSION_ID_BYTES_MAX: usize = 64;
+
+/// The stage that always succeeds.
+pub const DUMMY: &str = "m.login.dummy";
+/// The user's password.
+pub const PASSWORD: &str = "m.login.password";
+/// A registration token.
+pub const REGISTRATION_TOKEN: &str = "m.login.registration_token";
+
+/// What has to be proven for a request.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// From [`bind`].
+    pub request: [u8; 16],
+    /// The ways to prove it: stages in order.
+    pub flows: &'static [&'static [&'static str]],
+    /// The configured registration token, where that stage is offered.
+    pub registration_token: Option<String>,
+}
+
+/// Names a request: the endpoint, the caller, what it is about. Not what is secret in it: the name is stored.
+#[must_use]
+pub fn bind<S: AsRef<str>>(parts: impl IntoIterator<Item = S>) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        let part = part.as_ref();
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let whole: [u8; 32] = hash.finalize().into();
+    whole.first_chunk::<16>().copied().unwrap_or_default()
+}
+
+/// The `auth` field of a request.
+#[derive(Clone, Default, Deserialize)]
+pub struct Auth {
+    /// The stage; none: only to see how the session stands.
+    #[serde(rename = "type")]
+    pub stage: Option<String>,
+    /// The session; none: a new one.
+    pub session: Option<String>,
+    /// For `m.login.registration_token`.
+    pub token: Option<String>,
+    /// For `m.login.password`.
+    pub password: Option<String>,
+    /// For `m.login.password`: whose.
+    pub identifier: Option<Identifier>,
+    /// For `m.login.password`: whose, as old clients say it.
+    pub user: Option<String>,
+}
+
+/// Who someone claims to be (spec: "Identifier types"). Only `m.id.user` is known.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Identifier {
+    /// `m.id.user`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// A user id or its localpart.
+    pub user: Option<String>,
+}
+
+impl Identifier {
+    /// The user that is named, if users can be named so here.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref().filter(|_| self.kind.as_deref() == Some("m.id.user"))
+    }
+}
+
+impl Auth {
+    /// Whose password it is said to be.
+    #[must_use]
+    pub fn claimed(&self) -> Option<&str> {
+        match &self.identifier {
+            Some(identifier) => identifier.user(),
+            None => self.user.as_deref(),
+        }
+    }
+}
+
+/// What a request has shown, as far as it could be judged outside of a transaction.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A stage was passed.
+    Stage(String),
+    /// A registration token, still to be judged.
+    Token(String),
+    /// A stage was not passed: what to tell the person.
+    Wrong(&'static str),
+}
+
+/// How a request stands.
+#[derive(Debug)]
+pub enum Progress {
+    /// Everything is proven; the session has ended.
+    Passed,
+    /// More is needed: the 401 to answer. Not an error, because the session has to be written.
+    Asked(Box<Refusal>),
+}
+
+/// Takes the next step of a session, or begins one.
+///
+/// # Errors
+/// Faults only.
+pub fn step(tx: &mut Tx, ask: &Ask, session: Option<&str>, shown: &Shown) -> Reply<Progress> {
+    let found = match session {
+        Some(id) => find(tx, ask, id)?,
+        None => None,
+    };
+    let (id, mut row, new) = match found {
+        Some((id, row)) => (id, row, false),
+        None => (fresh_token(tx, "alu"), fresh(tx, ask), true),
+    };
+    let mut wrong = None;
+    if new && session.is_some() {
+        wrong = Some("Unknown session. Begin again.");
+    } else {
+        match shown {
+            Shown::Nothing => {}
+            Shown::Wrong(why) => wrong = Some(*why),
+            Shown::Stage(stage) => wrong = pass(&mut row, ask, stage),
+            Shown::Token(token) => {
+                if registration::token_is_valid(tx, token, ask.registration_token.as_deref())? {
+                    wrong = pass(&mut row, ask, REGISTRATION_TOKEN);
+                    row.registration_token = Some(token.clone());
+                } else {
+                    wrong = Some("This registration token is not valid.");
+                }
+            }
+        }
+    }
+    if wrong.is_none() && ask.flows.iter().any(|flow| row.completed == *flow) {
+        let good = match row.registration_token.take() {
+            // Someone else may have used it up since.
+            Some(token) => registration::use_token(tx, &token, ask.registration_token.as_deref())?,
+            None => true,
+        };
+        if good {
+            tx.delete(&UIA, (id,));
+            return Ok(Progress::Passed);
+        }
+        row.completed.clear();
+        wrong = Some("This registration token is not valid.");
+    }
+    if new {
+        let end = UnixMs(row.created.0.saturating_add(SESSION_MS));
+        expiry::until(tx, end, Kept::Uia, &id)?;
+    }
+    tx.put(&UIA, (id.clone(),), &row);
+    Ok(Progress::Asked(Box::new(question(ask, &id, &row, wrong))))
+}
+
+fn find(tx: &Tx, ask: &Ask, id: &str) -> Reply<Option<(String, UiaSession)>> {
+    if id.len() > SESSION_ID_BYTES_MAX {
+        return Ok(None);
+    }
+    let row = tx.get(&UIA, (id.to_owned(),))?;
+    let good = |row: &UiaSession| {
+        row.request == ask.request && tx.now().0 < row.created.0.saturating_add(SESSION_MS)
+    };
+    Ok(row.filter(good).map(|row| (id.to_owned(), row)))
+}
+
+fn fresh(tx: &Tx, ask: &Ask) -> UiaSession {
+    UiaSession {
+        created: tx.now(),
+        request: ask.request,
+        completed: Vec::new(),
+        registration_token: None,
+    }
+}
+
+/// Notes a passed stage. Stages come in the order of a flow; one that was passed before is not asked again.
+fn pass(row: &mut UiaSession, ask: &Ask, stage: &str) -> Option<&'static str> {
+    if row.completed.iter().any(|done| done == stage) {
+        return None;
+    }
+    let next = |flow: &&[&str]| {
+        let (done, rest) = flow.split_at_checked(row.completed.len()).unwrap_or((&[], &[]));
+        row.completed == done && rest.first() == Some(&stage)
+    };
+    if !ask.flows.iter().any(next) {
+        return Some("This stage is not asked for now.");
+    }
+    row.completed.push(stage.to_owned());
+    None
+}
+
+fn question(ask: &Ask, id: &str, row: &UiaSession, wrong: Option<&str>) -> Refusal {
+    let flows: Vec<Value> = ask.flows.iter().map(|stages| json!({ "stages": stages })).collect();
+    // The spec's answer to a request without `auth` has no error in it.
+    let errcode = if wrong.is_some() { "M_FORBIDDEN" } else { "" };
+    let question = Error::refusal(401, errcode, wrong.unwrap_or_default())
+        .with("flows", flows)
+        .with("params", json!({}))
+        .with("session", id);
+    if row.completed.is_empty() {
+        return question;
+    }
+    question.with("completed", row.completed.clone())
+}

@@ -1,0 +1,66 @@
+//! Althing, a Matrix homeserver: the program. A guided tour:
+//!
+//! - [`cli`] says what can be asked for, [`config`] reads and checks what was decided (one table of options);
+//! - [`serve`] is the server: it opens the [`data_dir`] and the store ([`open`]), starts the followers and the
+//!   listeners, and waits for signals;
+//! - [`user`] and [`backup`] are the other commands. They ask the running server over a private socket
+//!   ([`control`]) or, where none runs, open the store themselves; both end in [`chores`].
+//!
+//! Nothing here knows Matrix: it wires the crates that do.
+#![forbid(unsafe_code)]
+
+mod backup;
+mod chores;
+mod cli;
+mod config;
+mod control;
+mod data_dir;
+mod failure;
+mod logging;
+mod open;
+mod rim;
+mod serve;
+mod signals;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command, Page, User},
+    config::Config,
+    failure::Failure,
+};
+
+fn main() -> ExitCode {
+    let Cli { command, given } = Cli::parse();
+    let config = || Config::load(given.sources()).map_err(Failure::mistakes);
+    let result = match command.unwrap_or(Command::Serve) {
+        Command::Serve => config().and_then(|config| serve::run(&config)),
+        Command::CheckConfig => config().map(|config| print!("{}", config.effective())),
+        Command::User(User::Create { name, admin, password_stdin }) => {
+            config().and_then(|config| user::create(&config, name, admin, password_stdin))
+        }
+        Command::Backup { dir } => config().and_then(|config| backup::run(&config, &dir)),
+        Command::Compact => config().and_then(|config| backup::compact(&config)),
+        Command::Version => {
+            println!("althing {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Command::Docs { page } => {
+            print!("{}", page.render());
+            Ok(())
+        }
+    };
+    result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+impl Page {
+    fn render(self) -> String {
+        match self {
+            Page::Configuration => config::page(),
+            Page::Example => config::example(),
+        }
+    }
+}

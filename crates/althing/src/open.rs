@@ -1,0 +1,46 @@
+//! Opening what the configuration names: the engine, and the store on it. Only this file knows engines by name.
+
+use std::sync::Arc;
+
+use store::Store;
+
+use crate::{
+    config::{Config, Durability, Engine},
+    data_dir::DataDir,
+    failure::Failure,
+};
+
+/// The store of this server. Of an embedded one, only one process at a time can have it.
+pub(crate) fn store(config: &Config, data: &DataDir) -> Result<Store, Failure> {
+    let engine = engine(config, data)?;
+    let key = Arc::new(data.signing_key()?);
+    let mut options = store::Options::new(config.top.server_name.clone(), key);
+    options.cache_bytes = config.store.cache.0;
+    Ok(Store::open(engine, options)?)
+}
+
+fn engine(config: &Config, data: &DataDir) -> Result<Arc<dyn kv::Engine>, Failure> {
+    let relaxed = config.store.durability == Durability::Relaxed;
+    let fault = |e: kv::KvError| Failure::Runtime(e.to_string());
+    Ok(match config.store.engine {
+        Engine::Embedded => {
+            let durability =
+                if relaxed { kv_lmdb::Durability::Relaxed } else { kv_lmdb::Durability::Sync };
+            let options = kv_lmdb::Options { durability, ..kv_lmdb::Options::default() };
+            Arc::new(kv_lmdb::Lmdb::open(&data.store(), options).map_err(fault)?)
+        }
+        Engine::Postgres => {
+            // The configuration was checked: there is an address.
+            let url = config.store.url.as_ref().map_or("", |url| &url.0);
+            let options = kv_postgres::Options { relaxed, ..kv_postgres::Options::default() };
+            Arc::new(kv_postgres::Postgres::open(url, options).map_err(fault)?)
+        }
+    })
+}
+
+/// Rewrites the embedded store, which nobody may have open, without its free space: bytes before and after.
+pub(crate) fn compact(data: &DataDir) -> Result<(u64, u64), Failure> {
+    let done = kv_lmdb::Lmdb::compact(&data.store());
+    let done = done.map_err(|e| Failure::Runtime(e.to_string()))?;
+    Ok((done.before_bytes, done.after_bytes))
+}

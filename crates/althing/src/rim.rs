@@ -1,0 +1,136 @@
+//! Between the configuration and the one door in: what `http` is told, where it listens, how it stops.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use accounts::Hasher;
+use althing_http::{
+    self as http, Bound, ClientInfo, Outside, Registration, RegistrationMode, Reload, Resources,
+    Settings, Stop, Tls,
+};
+use base::Reply;
+use media::Library;
+use store::Store;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    config::{self, Config, Listener, Resource},
+    failure::Failure,
+};
+
+/// Listeners that are bound: their ports are known, and nothing is served yet.
+pub(crate) struct Rim {
+    bound: Bound,
+}
+
+/// What serves.
+pub(crate) struct Serving {
+    tell: watch::Sender<bool>,
+    task: JoinHandle<Reply<()>>,
+}
+
+impl Rim {
+    pub(crate) async fn bind(config: &Config) -> Result<Rim, Failure> {
+        let listeners = config.listeners.iter().map(listener).collect();
+        Ok(Rim { bound: http::bind(listeners).await? })
+    }
+
+    /// Where it listens, in the order of the configuration, as a person would write it.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.bound.addresses().iter().map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn reload(&self) -> Reload {
+        self.bound.reload()
+    }
+
+    /// Begins to serve. `token`: what lets people register, if that is the way.
+    pub(crate) fn serve(
+        self,
+        config: &Config,
+        store: Store,
+        hasher: Hasher,
+        media: Library,
+        token: Option<String>,
+    ) -> Serving {
+        let (tell, stop) = Stop::channel();
+        let outside = Outside {
+            store,
+            settings: Arc::new(settings(config, token, &self.addresses())),
+            accounts: hasher,
+            media,
+            // Each request brings its own.
+            client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
+            stop,
+        };
+        let task = tokio::spawn(self.bound.serve(http::client::routes(), outside));
+        Serving { tell, task }
+    }
+}
+
+impl Serving {
+    /// Ends when the server cannot go on, which is a fault.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        ended(&mut self.task).await.err().unwrap_or_else(|| {
+            Failure::Runtime("the listeners ended although nobody stopped them".to_owned())
+        })
+    }
+
+    /// Accepts nothing more, wakes whoever waits, lets what runs finish.
+    pub(crate) async fn drain(mut self) -> Result<(), Failure> {
+        self.tell.send_replace(true);
+        ended(&mut self.task).await
+    }
+}
+
+async fn ended(task: &mut JoinHandle<Reply<()>>) -> Result<(), Failure> {
+    match task.await {
+        Ok(reply) => Ok(reply?),
+        Err(e) => Err(Failure::Runtime(format!("the listeners ended: {e}"))),
+    }
+}
+
+fn listener(listener: &Listener) -> http::Listener {
+    let serves = |resource| listener.resources.contains(&resource);
+    http::Listener {
+        bind: match &listener.bind {
+            config::Bind::Tcp(address) => http::Bind::Tcp(*address),
+            config::Bind::Unix(path) => http::Bind::Unix(path.clone()),
+        },
+        resources: Resources {
+            client: serves(Resource::Client),
+            federation: serves(Resource::Federation),
+            health: serves(Resource::Health),
+            metrics: serves(Resource::Metrics),
+        },
+        tls: listener.tls().map(|(certificate, private_key)| Tls {
+            certificate: certificate.to_owned(),
+            private_key: private_key.to_owned(),
+        }),
+    }
+}
+
+/// What endpoints need to know of the configuration.
+fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Settings {
+    let mut settings = Settings::new(config.top.server_name.clone());
+    settings.base_url = Some(config.base_url(bound));
+    settings.registration = Registration {
+        mode: match config.registration.mode {
+            config::RegistrationMode::Open => RegistrationMode::Open,
+            config::RegistrationMode::Token => RegistrationMode::Token,
+            config::RegistrationMode::Closed => RegistrationMode::Closed,
+        },
+        token,
+        guests: config.registration.guests,
+        shared_secret: config.registration.shared_secret.as_ref().map(|secret| secret.0.clone()),
+    };
+    settings.default_room_version = config.rooms.default_version.clone();
+    settings.rate_limits = config.limits.rate_limits;
+    settings.max_upload = config.media.max_upload.0;
+    settings.presence = config.presence.enabled;
+    settings.federation_enabled = config.federation.enabled;
+    settings.trusted_proxies = config.limits.trusted_proxies.clone();
+    settings
+}

@@ -1,0 +1,142 @@
+//! `althing serve`: opens everything, says that it listens, waits for a signal, and finishes what has begun.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use accounts::{Cost, Hasher};
+use blob::Blobs;
+use media::Library;
+use store::Store;
+
+use crate::{
+    chores,
+    config::{Config, Engine, RegistrationMode},
+    control,
+    data_dir::DataDir,
+    failure::Failure,
+    logging, open,
+    rim::Rim,
+    signals,
+};
+
+/// Runs the server until a signal stops it.
+pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    logging::start(&config.log);
+    let data = DataDir::open(&config.top.data_dir.0)?;
+    let store = open::store(config, &data)?;
+    let door = registration(config, &data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|e| Failure::Runtime(format!("the runtime cannot start: {e}")))?;
+    let result = runtime.block_on(serve(config, &data, &store, door));
+    // Within the runtime, so that a second signal still ends at once.
+    store.close();
+    result
+}
+
+async fn serve(
+    config: &Config,
+    data: &DataDir,
+    store: &Store,
+    door: Registration,
+) -> Result<(), Failure> {
+    let hasher = Hasher::start(Cost::OWASP)?;
+    let media = Library::new(store.clone(), Blobs::open(&data.media())?);
+    let rim = Rim::bind(config).await?;
+    let (addresses, reload) = (rim.addresses(), rim.reload());
+    let mut stop = signals::listen(move || reload_certificates(&reload))
+        .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
+    let control = control_socket(config, data, store, &hasher)?;
+    let clock = tokio::spawn(tick(store.clone()));
+    let mut serving = rim.serve(config, store.clone(), hasher, media, door.token.clone());
+    tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
+    door.tell(config, &addresses);
+    tokio::select! {
+        // An error means that nobody can stop us any more: the runtime ends.
+        _ended = stop.wait_for(|stop| *stop) => {}
+        failure = serving.failed() => return Err(failure),
+    }
+    // Commands are still answered while requests finish.
+    serving.drain().await?;
+    clock.abort();
+    if let Some(control) = control {
+        control.abort();
+        let _not_there = std::fs::remove_file(data.control_socket());
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// How often what ends by itself is looked at: typing notices are given in seconds.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ends what has an end, until it is aborted.
+async fn tick(store: Store) {
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        interval.tick().await;
+        store.expire_typing();
+    }
+}
+
+fn reload_certificates(reload: &althing_http::Reload) {
+    match reload.reload() {
+        Ok(()) => tracing::info!("certificates read again"),
+        Err(e) => tracing::error!(error = %e, "certificates stay as they were"),
+    }
+}
+
+/// Commands reach an embedded store through the process that has it open; a database needs no such way.
+fn control_socket(
+    config: &Config,
+    data: &DataDir,
+    store: &Store,
+    hasher: &Hasher,
+) -> Result<Option<tokio::task::JoinHandle<()>>, Failure> {
+    if config.store.engine == Engine::Postgres {
+        return Ok(None);
+    }
+    let socket = data.control_socket();
+    let listener = control::bind(&socket).map_err(|e| Failure::at(&socket, e))?;
+    let (store, data, hasher) = (store.clone(), data.clone(), hasher.clone());
+    let perform = move |chore| chores::perform(&store, &data, &hasher, chore);
+    Ok(Some(tokio::spawn(control::serve(listener, Arc::new(perform)))))
+}
+
+/// How people come in.
+struct Registration {
+    /// The token that lets them register, if that is the way.
+    token: Option<String>,
+    /// Where it is kept, if we made it, and whether that was just now.
+    kept: Option<(PathBuf, bool)>,
+}
+
+fn registration(config: &Config, data: &DataDir) -> Result<Registration, Failure> {
+    if config.registration.mode != RegistrationMode::Token {
+        return Ok(Registration { token: None, kept: None });
+    }
+    if let Some(token) = &config.registration.token {
+        return Ok(Registration { token: Some(token.0.clone()), kept: None });
+    }
+    let (token, new) = data.registration_token()?;
+    Ok(Registration { token: Some(token), kept: Some((data.token_file(), new)) })
+}
+
+impl Registration {
+    /// Tells how to register; the token itself only at the first start.
+    fn tell(&self, config: &Config, addresses: &[String]) {
+        let (Some(token), Some((file, new))) = (&self.token, &self.kept) else { return };
+        let file = file.display();
+        if !new {
+            tracing::info!(%file, "registration by the token in this file");
+            return;
+        }
+        let url = config.base_url(addresses);
+        println!(
+            "\n  Welcome to {name}, {url}\n  \
+             Register with a Matrix client and this registration token: {token}\n  \
+             It is shown once, and kept in {file}\n  \
+             Or make an account here: althing user create NAME\n",
+            name = config.top.server_name
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! `GET` and `POST /login`.
+
+use accounts::{
+    account::{self, Found},
+    device::{self, Login},
+    uia::Identifier,
+};
+use base::{Error, Reply};
+use http::Method;
+use ruma::api::client::session::get_login_types;
+use serde::Deserialize;
+use serde_json::json;
+use store::View;
+
+use super::register::add_session;
+use crate::{
+    answer::Json,
+    asked::Asked,
+    handler::{Anyone, Auth, Caller, Routes},
+    outside::Outside,
+};
+
+pub(super) fn routes() -> Routes {
+    // Not ruma's type: it panics on a body without `type`.
+    const PATHS: [&str; 2] = ["/_matrix/client/v3/login", "/_matrix/client/r0/login"];
+    Routes::default().read(flows).raw_flow(Method::POST, &PATHS, Auth::None, login)
+}
+
+fn flows(_: &View, _: Anyone, _: get_login_types::v3::Request) -> Reply<Json> {
+    Ok(json!({ "flows": [{ "type": "m.login.password" }] }).to_string().into())
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    identifier: Option<Identifier>,
+    user: Option<String>,
+    medium: Option<String>,
+    password: Option<String>,
+    device_id: Option<String>,
+    initial_device_display_name: Option<String>,
+    refresh_token: Option<bool>,
+}
+
+/// One answer for an unknown user and a wrong password, after the same time.
+fn wrong() -> Error {
+    Error::forbidden("Invalid user name or password.")
+}
+
+async fn login(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let body: Body = asked.json()?;
+    match body.kind.as_deref() {
+        Some("m.login.password") => {}
+        Some(_) => return Err(Error::refused(400, "M_UNKNOWN", "Bad login type.")),
+        None => return Err(Error::missing_param("The login type is missing.")),
+    }
+    let typed = who(&body)?;
+    let password = body.password.ok_or_else(|| Error::missing_param("The password is missing."))?;
+    let found = outside.store.read(move |view| account::find(view, &typed)).await?;
+    let phc = found.as_ref().and_then(|found| found.password.clone());
+    let known = outside.accounts.verify(password, phc).await?;
+    let Some(found) = found.filter(|found| known && !found.deactivated) else {
+        return Err(wrong());
+    };
+    let login = Login {
+        device: body.device_id,
+        display_name: body.initial_device_display_name,
+        refreshable: body.refresh_token.unwrap_or_default(),
+    };
+    let Found { user, id, password, .. } = found;
+    let written = outside.store.write(None, move |tx| {
+        // It may have been changed while it was verified.
+        if account::password(tx, user)? != password {
+            return Err(wrong());
+        }
+        device::log_in(tx, user, &login)
+    });
+    let logged_in = written.await?.value;
+    let mut out = json!({ "user_id": id, "home_server": id.server_name() });
+    if let Some(url) = &outside.settings.base_url
+        && let Some(out) = out.as_object_mut()
+    {
+        out.insert("well_known".to_owned(), json!({ "m.homeserver": { "base_url": url } }));
+    }
+    add_session(&mut out, logged_in);
+    Ok(out.to_string().into())
+}
+
+/// What the person typed as their name.
+fn who(body: &Body) -> Reply<String> {
+    let missing = || Error::missing_param("The user is missing.");
+    match &body.identifier {
+        Some(identifier) => match identifier.kind.as_deref() {
+            Some("m.id.user") => identifier.user.clone().ok_or_else(missing),
+            // The spec: 403 for addresses that the server does not know. It knows none.
+            Some("m.id.thirdparty" | "m.id.phone") => Err(wrong()),
+            Some(_) => Err(Error::invalid_param("Unknown type of identifier.")),
+            None => Err(Error::missing_param("The type of the identifier is missing.")),
+        },
+        None if body.user.is_none() && body.medium.is_some() => Err(wrong()),
+        None => body.user.clone().ok_or_else(missing),
+    }
+}

@@ -1,0 +1,196 @@
+//! `POST /register`, `GET /register/available`, `GET …/m.login.registration_token/validity`.
+
+use accounts::{
+    account::{self, New},
+    device::{self, LoggedIn, Login},
+    registration,
+    uia::{self, Ask, Auth as Interactive, DUMMY, REGISTRATION_TOKEN, Shown},
+};
+use base::{Error, Reply};
+use http::{Method, header};
+use ruma::{
+    OwnedUserId,
+    api::client::account::{check_registration_token_validity, get_username_availability},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Tx, View};
+
+use super::uia::{judge, step};
+use crate::{
+    answer::Json,
+    asked::Asked,
+    handler::{Anyone, Around, Auth, Caller, Routes},
+    outside::{Outside, RegistrationMode},
+};
+
+pub(super) fn routes() -> Routes {
+    // Not ruma's type: `auth` has forms that it refuses, and the query may name a kind that it does not know.
+    const PATHS: [&str; 2] = ["/_matrix/client/v3/register", "/_matrix/client/r0/register"];
+    Routes::default()
+        .raw_flow(Method::POST, &PATHS, Auth::None, register)
+        .read_with(available)
+        .read_with(token_validity)
+}
+
+#[derive(Default, Deserialize)]
+struct Body {
+    auth: Option<Interactive>,
+    username: Option<String>,
+    password: Option<String>,
+    device_id: Option<String>,
+    initial_device_display_name: Option<String>,
+    inhibit_login: Option<bool>,
+    refresh_token: Option<bool>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+async fn register(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let body: Body = asked.json()?;
+    match asked.query("kind").as_deref() {
+        None | Some("user") => {}
+        Some("guest") => return register_guest(&outside, body).await,
+        Some(_) => return Err(Error::invalid_param("The kind of account is user or guest.")),
+    }
+    if body.kind.as_deref() == Some("m.login.application_service") {
+        let code = match asked.header(header::AUTHORIZATION) {
+            Some(_) => "M_UNKNOWN_TOKEN",
+            None => "M_MISSING_TOKEN",
+        };
+        return Err(Error::refused(401, code, "No application service has this token."));
+    }
+    register_user(&outside, body).await
+}
+
+const WITH_TOKEN: &[&[&str]] = &[&[REGISTRATION_TOKEN]];
+const WITH_NOTHING: &[&[&str]] = &[&[DUMMY]];
+
+async fn register_user(outside: &Outside, body: Body) -> Reply<Json> {
+    let settings = &outside.settings.registration;
+    let flows = match settings.mode {
+        RegistrationMode::Open => WITH_NOTHING,
+        RegistrationMode::Token => WITH_TOKEN,
+        RegistrationMode::Closed => return Err(closed()),
+    };
+    // The spec wants the name judged before anything is asked for.
+    if let Some(name) = body.username.clone() {
+        outside.store.read(move |view| account::available(view, &name).map(drop)).await?;
+    }
+    // A person may choose another name on the way, so the session is for registering, whoever it will be.
+    let ask =
+        Ask { request: uia::bind(["register"]), flows, registration_token: settings.token.clone() };
+    let auth = body.auth.unwrap_or_default();
+    let session = auth.session.clone();
+    let shown = prejudge(outside, &ask, judge(outside, None, &ask, auth).await?).await?;
+    // A hash is expensive: not for whoever only asks what is asked for, or has shown nothing.
+    let password = match (&shown, body.password) {
+        (Shown::Stage(_) | Shown::Token(_), Some(password)) => {
+            Some(outside.accounts.hash(password).await?)
+        }
+        _ => None,
+    };
+    let new = New { name: body.username, password, admin: false, guest: false, display_name: None };
+    let login = (!body.inhibit_login.unwrap_or_default()).then(|| Login {
+        device: body.device_id,
+        display_name: body.initial_device_display_name,
+        refreshable: body.refresh_token.unwrap_or_default(),
+    });
+    let made = step(outside, ask, session, shown, move |tx| {
+        if new.password.is_none() {
+            return Err(Error::missing_param("The password is missing."));
+        }
+        make(tx, &new, login.as_ref())
+    });
+    made.await.map(answer)
+}
+
+fn closed() -> Error {
+    Error::forbidden("Registration is disabled.")
+}
+
+/// A wrong token is found out before a password is hashed for it.
+async fn prejudge(outside: &Outside, ask: &Ask, shown: Shown) -> Reply<Shown> {
+    let Shown::Token(token) = shown else { return Ok(shown) };
+    let (given, configured) = (token.clone(), ask.registration_token.clone());
+    let valid = outside
+        .store
+        .read(move |view| registration::token_is_valid(view, &given, configured.as_deref()))
+        .await?;
+    Ok(match valid {
+        true => Shown::Token(token),
+        false => Shown::Wrong("This registration token is not valid."),
+    })
+}
+
+async fn register_guest(outside: &Outside, body: Body) -> Reply<Json> {
+    let settings = &outside.settings.registration;
+    if !settings.guests || settings.mode == RegistrationMode::Closed {
+        return Err(Error::forbidden("This server has no guest accounts."));
+    }
+    let new = New { name: None, password: None, admin: false, guest: true, display_name: None };
+    // The spec: of a guest's request, only this counts.
+    let login = Login { display_name: body.initial_device_display_name, ..Login::default() };
+    let made = outside.store.write(None, move |tx| make(tx, &new, Some(&login))).await?;
+    Ok(answer(made.value))
+}
+
+/// An account that was made, logged in or not.
+pub(super) type Made = (OwnedUserId, Option<LoggedIn>);
+
+pub(super) fn make(tx: &mut Tx, new: &New, login: Option<&Login>) -> Reply<Made> {
+    let (user, id) = account::register(tx, new)?;
+    let logged_in = login.map(|login| device::log_in(tx, user, login)).transpose()?;
+    Ok((id, logged_in))
+}
+
+pub(super) fn answer((id, logged_in): Made) -> Json {
+    let mut out = json!({ "user_id": id, "home_server": id.server_name() });
+    if let Some(logged_in) = logged_in {
+        add_session(&mut out, logged_in);
+    }
+    out.to_string().into()
+}
+
+/// Adds device and tokens to an answer.
+pub(super) fn add_session(out: &mut Value, logged_in: LoggedIn) {
+    let LoggedIn { device, tokens } = logged_in;
+    let fields = [
+        ("device_id", Some(device.into())),
+        ("access_token", Some(tokens.access.into())),
+        ("refresh_token", tokens.refresh.map(Value::from)),
+        ("expires_in_ms", tokens.expires_in_ms.map(Value::from)),
+    ];
+    if let Value::Object(out) = out {
+        for (name, value) in fields {
+            out.extend(value.map(|value| (name.to_owned(), value)));
+        }
+    }
+}
+
+fn available(
+    view: &View,
+    around: Around<'_>,
+    _: Anyone,
+    request: get_username_availability::v3::Request,
+) -> Reply<get_username_availability::v3::Response> {
+    if around.settings.registration.mode == RegistrationMode::Closed {
+        return Err(closed());
+    }
+    account::available(view, &request.username)?;
+    Ok(get_username_availability::v3::Response::new(true))
+}
+
+fn token_validity(
+    view: &View,
+    around: Around<'_>,
+    _: Anyone,
+    request: check_registration_token_validity::v1::Request,
+) -> Reply<check_registration_token_validity::v1::Response> {
+    let settings = &around.settings.registration;
+    if settings.mode == RegistrationMode::Closed {
+        return Err(closed());
+    }
+    let valid = registration::token_is_valid(view, &request.token, settings.token.as_deref())?;
+    Ok(check_registration_token_validity::v1::Response::new(valid))
+}

@@ -1,0 +1,17 @@
+//! The client-server API: one folder for each area, one endpoint (or tight family) per file, mirroring the paths.
+
+mod account;
+mod media;
+mod rooms;
+mod sync;
+
+use crate::handler::Routes;
+
+/// Everything that clients may call.
+pub fn routes() -> Routes {
+    Routes::default()
+        .and(account::routes())
+        .and(rooms::routes())
+        .and(sync::routes())
+        .and(media::routes())
+}

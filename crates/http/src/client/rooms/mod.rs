@@ -1,0 +1,31 @@
+//! Rooms: creating, membership, sending, state, aliases, directory. One endpoint, or one tight family of them, per file.
+
+mod alias;
+mod create;
+mod directory;
+mod join;
+mod members;
+mod membership;
+mod receipt;
+mod redact;
+mod send;
+mod state;
+mod typing;
+
+use crate::handler::Routes;
+
+/// The routes of this area.
+pub(crate) fn routes() -> Routes {
+    Routes::default()
+        .and(create::routes())
+        .and(join::routes())
+        .and(membership::routes())
+        .and(members::routes())
+        .and(send::routes())
+        .and(redact::routes())
+        .and(state::routes())
+        .and(alias::routes())
+        .and(directory::routes())
+        .and(receipt::routes())
+        .and(typing::routes())
+}

@@ -1,0 +1,79 @@
+//! `GET /sync`: answers at once if there is something, and sleeps otherwise until the log moves for the caller.
+//! While it sleeps it holds no thread and no view.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
+use http::Method;
+use ::sync::{
+    Token,
+    v3::{self, Answer, Ask, Compiled, StateAfter},
+};
+use tokio::time::Instant;
+
+use super::{flag, number};
+use crate::{
+    answer::Json,
+    asked::Asked,
+    handler::{Auth, Caller, Routes},
+    outside::Outside,
+};
+
+pub(super) fn routes() -> Routes {
+    Routes::default().raw_flow(
+        Method::GET,
+        &["/_matrix/client/v3/sync", "/_matrix/client/r0/sync"],
+        Auth::Required,
+        get,
+    )
+}
+
+async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))?;
+    let timeout = Duration::from_millis(number(&asked, "timeout")?.unwrap_or(0).min(LONG_POLL_MS_MAX));
+    let deadline = Instant::now() + timeout;
+    let since = match asked.query("since") {
+        Some(text) if !text.is_empty() => Some(Token::parse(&text)?),
+        _ => None,
+    };
+    let full_state = flag(&asked, "full_state")?;
+    let state_after = if flag(&asked, "use_state_after")? {
+        StateAfter::Stable
+    } else if flag(&asked, "org.matrix.msc4222.use_state_after")? {
+        StateAfter::Unstable
+    } else {
+        StateAfter::No
+    };
+    let filter = asked.query("filter").map(|f| f.into_owned());
+    drop(asked);
+
+    let user = caller.user;
+    let mut listener = outside.store.listen(user);
+    listener.mark_seen();
+    let (ask, mut answer) = outside
+        .store
+        .read(move |view| {
+            let filter = ::sync::filter::of_sync(view, user, filter.as_deref())?;
+            let filter = Arc::new(Compiled::new(&filter));
+            let Caller { user, id, device, .. } = caller;
+            let log_scan_max = v3::LOG_SCAN_MAX;
+            let ask = Ask { user, user_id: id, device, since, full_state, state_after, filter, log_scan_max };
+            let answer = v3::sync(view, &ask)?;
+            Ok((Arc::new(ask), answer))
+        })
+        .await?;
+    while answer.empty && !full_state && Instant::now() < deadline && !outside.stop.is_stopping() {
+        if !listener.set_rooms(&answer.rooms) {
+            tokio::select! {
+                () = listener.changed() => {}
+                () = tokio::time::sleep_until(deadline) => break,
+                () = outside.stop.stopped() => break,
+            }
+        }
+        listener.mark_seen();
+        let ask = ask.clone();
+        answer = outside.store.read(move |view| v3::sync(view, &ask)).await?;
+    }
+    let Answer { body, .. } = answer;
+    Ok(Json::from(body))
+}

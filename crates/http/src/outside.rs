@@ -1,0 +1,155 @@
+//! What a flow may reach, and the settings that the binary makes of the configuration.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ruma::{OwnedServerName, RoomVersionId};
+use store::{Lane, Store};
+use tokio::sync::watch;
+
+/// What a flow may reach. Cheap to clone.
+#[derive(Clone)]
+pub struct Outside {
+    /// The store.
+    pub store: Store,
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// Hashes passwords, a few at a time.
+    pub accounts: accounts::Hasher,
+    /// Media files.
+    pub media: media::Library,
+    /// From where the request came.
+    pub client: ClientInfo,
+    /// Tells that the server stops: whoever waits then answers with what it has.
+    pub stop: Stop,
+}
+
+/// From where a request came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// The address; behind a proxy on this machine or a trusted one, what that says.
+    pub ip: IpAddr,
+    /// `User-Agent`, shortened.
+    pub agent: String,
+}
+
+/// Who may register.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registration {
+    /// See [`RegistrationMode`].
+    pub mode: RegistrationMode,
+    /// The fixed token, if there is one.
+    pub token: Option<String>,
+    /// Guest accounts may be made.
+    pub guests: bool,
+    /// Enables registration by shared secret under `/_synapse/admin/v1/register`.
+    pub shared_secret: Option<String>,
+}
+
+/// What it takes to register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegistrationMode {
+    /// Anyone may.
+    Open,
+    /// Whoever has a token.
+    #[default]
+    Token,
+    /// Nobody.
+    Closed,
+}
+
+/// Plain data, made by the binary from the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The name in user ids and room aliases.
+    pub server_name: OwnedServerName,
+    /// Where clients reach the server, without a slash at the end; for `.well-known` and links.
+    pub base_url: Option<String>,
+    /// Who may register.
+    pub registration: Registration,
+    /// The version of new rooms.
+    pub default_room_version: RoomVersionId,
+    /// Rate limits are on.
+    pub rate_limits: bool,
+    /// Largest media file, bytes.
+    pub max_upload: u64,
+    /// Presence is on.
+    pub presence: bool,
+    /// Federation is on.
+    pub federation_enabled: bool,
+    /// `?access_token=` is accepted (spec: "Using access tokens"; deprecated since v1.11).
+    pub token_in_query: bool,
+    /// Proxies whose `X-Forwarded-For` is believed, besides those on this machine.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+impl Settings {
+    /// The defaults for a server name.
+    #[must_use]
+    pub fn new(server_name: OwnedServerName) -> Settings {
+        Settings {
+            server_name,
+            base_url: None,
+            registration: Registration::default(),
+            default_room_version: RoomVersionId::V12,
+            rate_limits: true,
+            max_upload: 50 << 20,
+            presence: true,
+            federation_enabled: true,
+            token_in_query: true,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// Tells that the server stops.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// The one who tells, and those who are told.
+    #[must_use]
+    pub fn channel() -> (watch::Sender<bool>, Stop) {
+        let (tell, told) = watch::channel(false);
+        (tell, Stop(told))
+    }
+
+    /// Does it stop?
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns when it stops.
+    pub async fn stopped(&mut self) {
+        // A teller that is gone without telling is one that stopped.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Nobody, for what is not done for a request.
+impl Default for ClientInfo {
+    fn default() -> ClientInfo {
+        ClientInfo { ip: Ipv4Addr::UNSPECIFIED.into(), agent: String::new() }
+    }
+}
+
+impl ClientInfo {
+    /// Bytes of a user agent that are kept.
+    pub(crate) const AGENT_BYTES_MAX: usize = 256;
+}
+
+/// The lane in which the writers of a room queue; flows that write to a room use it too.
+#[must_use]
+pub fn lane(room_id: &str) -> Lane {
+    let mut hasher = DefaultHasher::new();
+    room_id.hash(&mut hasher);
+    Lane(hasher.finish())
+}
+
+/// Reads and transactions are given up after this; a client has given up before.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,0 +1,140 @@
+//! A server on a loopback port with a store in memory, and a client that says exactly what it is told to. For tests.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use accounts::{Cost, Hasher, account::New, device::Login};
+use base::Reply;
+use ruma::{OwnedServerName, server_name};
+use store::{Options, Store};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::{Bind, ClientInfo, Listener, Outside, Resources, Routes, Settings, Stop, Tls};
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) serving: JoinHandle<Reply<()>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answered {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+    pub(crate) fn errcode(&self) -> (u16, String) {
+        (self.status, self.json()["errcode"].as_str().unwrap_or_default().to_owned())
+    }
+    /// The value of a header; its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+pub(crate) fn store() -> Store {
+    let key = Arc::new(protocol::SigningKey::generate([7; 32], "1").unwrap());
+    let name: OwnedServerName = server_name!("x").to_owned();
+    let mut options = Options::new(name, key);
+    (options.threads, options.seed) = (2, Some(1));
+    Store::open(Arc::new(kv::Memory::default()), options).unwrap()
+}
+
+/// Rate limits are off unless `change` switches them on.
+pub(crate) async fn start(routes: Routes, change: impl FnOnce(&mut Settings)) -> Server {
+    start_with(routes, None, change).await
+}
+
+pub(crate) async fn start_with(
+    routes: Routes,
+    tls: Option<Tls>,
+    change: impl FnOnce(&mut Settings),
+) -> Server {
+    let mut settings = Settings::new(server_name!("x").to_owned());
+    settings.rate_limits = false;
+    change(&mut settings);
+    let (tell, stop) = Stop::channel();
+    let store = store();
+    let outside = Outside {
+        store: store.clone(),
+        settings: Arc::new(settings),
+        accounts: Hasher::start(Cost::CHEAP).unwrap(),
+        media: Default::default(),
+        client: ClientInfo::default(),
+        stop,
+    };
+    let at = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listener = Listener { bind: at, resources: Resources::all(), tls };
+    let bound = crate::bind(vec![listener]).await.unwrap();
+    let Some(Bind::Tcp(address)) = bound.addresses().into_iter().next() else { panic!() };
+    let serving = tokio::spawn(bound.serve(routes, outside));
+    Server { address, store, stop: tell, serving }
+}
+
+impl Server {
+    /// Makes an account with one device and returns its access token.
+    pub(crate) async fn token(&self, name: &str, guest: bool) -> String {
+        self.log_in(name, guest, false).await.access
+    }
+
+    pub(crate) async fn log_in(
+        &self,
+        name: &str,
+        guest: bool,
+        refreshable: bool,
+    ) -> accounts::session::Pair {
+        let name = Some(name.to_owned());
+        let new = New { name, guest, password: None, admin: false, display_name: None };
+        let made = self.store.write(None, move |tx| {
+            let (user, _) = accounts::account::register(tx, &new)?;
+            let login = Login { device: Some("DEVICE".into()), refreshable, ..Login::default() };
+            Ok(accounts::device::log_in(tx, user, &login)?.tokens)
+        });
+        made.await.unwrap().value
+    }
+
+    /// Sends bytes as they are and reads to the end of the connection.
+    pub(crate) async fn say(&self, text: &str) -> Answered {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        read_all(&mut stream).await
+    }
+
+    /// One request on a connection of its own. `headers`: whole lines.
+    pub(crate) async fn ask(&self, method: &str, target: &str, headers: &[&str], body: &str) -> Answered {
+        let mut text = format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        for header in headers {
+            text.push_str(&format!("{header}\r\n"));
+        }
+        if !body.is_empty() {
+            text.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        self.say(&format!("{text}\r\n{body}")).await
+    }
+
+    pub(crate) async fn get(&self, target: &str, token: &str) -> Answered {
+        self.ask("GET", target, &[&format!("authorization: Bearer {token}")], "").await
+    }
+}
+
+pub(crate) async fn read_all(stream: &mut TcpStream) -> Answered {
+    let mut bytes = Vec::new();
+    // A server that closes with unread bytes of ours makes an error of the end.
+    let _ = stream.read_to_end(&mut bytes).await;
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    Answered { status, head: head.to_owned(), body: body.to_owned() }
+}

@@ -1,0 +1,214 @@
+//! The one way an event of this server gets into a room: hashed, signed, authorised, stored with all its indexes and
+//! announced on the log, in one transaction.
+//!
+//! Invariant: what is not allowed by the room's current state is refused here and leaves no trace. `prev_events` are
+//! the room's extremities, so that events of one server form a line.
+
+use base::{Error, Event, Reply, Room, User, limits::PREV_EVENTS_MAX};
+use protocol::{Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events};
+use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use store::{
+    Tx, event, log, room,
+    schema::{EventRow, HEADS, Head, ORDER, ROOM_IDS, ROOMS, Relation, RoomInfo, TIMELINE},
+    state, user,
+};
+
+use crate::{
+    ground::{self, Ground},
+    membership::{self, Change},
+    redact, relate,
+};
+
+/// An event to be sent by a user of this server.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// Who sends it.
+    pub sender: User,
+    /// Its type.
+    pub kind: String,
+    /// Set for state events.
+    pub state_key: Option<String>,
+    /// The content as the client gave it: a JSON object.
+    pub content: Box<RawValue>,
+    /// What a redaction redacts; without it, `redacts` in the content counts.
+    pub redacts: Option<OwnedEventId>,
+}
+
+/// An event that is in its room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Appended {
+    /// Its number.
+    pub event: Event,
+    /// Its id.
+    pub id: OwnedEventId,
+}
+
+/// Appends an event to a room. A state event that says what the state says already, by the same sender, is not sent
+/// again: the answer is the event that is there.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN` with the rule that forbids it, 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, and for relations and
+/// redactions what their modules refuse.
+pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
+    append_as(tx, room, new, false)
+}
+
+/// The same; an administrator may also redact what other users of this server sent.
+///
+/// # Errors
+/// As [`append`].
+pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Appended> {
+    if new.kind == "m.room.create" {
+        return Err(Error::forbidden("a room has one create event, its first"));
+    }
+    let info = room::info(tx, room)?;
+    let head = room::head(tx, room)?;
+    let version = ground::version(&info)?;
+    let sender = new.sender;
+    let id = OwnedRoomId::try_from(info.id.as_str())
+        .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))?;
+    let pdu = signed(tx, &version, Some(id), &head, new)?;
+    if let Some(event) = current(tx, &head, &pdu, sender)? {
+        return Ok(Appended { event, id: ground::event_id(tx, event)? });
+    }
+    let redacted = redact::target(tx, room, &info, &head, sender, &pdu, admin)?;
+    let placed = record(tx, room, head, sender, &pdu)?;
+    if let Some(target) = redacted {
+        redact::apply(tx, &version, &target, placed.event)?;
+    }
+    Ok(placed)
+}
+
+/// Makes a room with its create event.
+///
+/// # Errors
+/// As [`append`].
+pub(crate) fn found(
+    tx: &mut Tx,
+    version: &RoomVersionId,
+    id: Option<OwnedRoomId>,
+    new: New,
+    about: impl FnOnce(&Pdu, Event) -> RoomInfo,
+) -> Reply<Room> {
+    let room = Room(tx.fresh()?);
+    let (sender, head) = (new.sender, Head::default());
+    let pdu = signed(tx, version, id, &head, new)?;
+    let placed = record(tx, room, head, sender, &pdu)?;
+    tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
+    tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
+    Ok(room)
+}
+
+/// Hashes, signs and authorises an event on the room's current state.
+fn signed(
+    tx: &Tx,
+    version: &RoomVersionId,
+    room_id: Option<OwnedRoomId>,
+    head: &Head,
+    new: New,
+) -> Reply<Pdu> {
+    let sender = user::id(tx, new.sender)?;
+    let state = Ground::new(tx, head.state);
+    let mut auth_events = Vec::with_capacity(4);
+    let state_key = new.state_key.as_deref();
+    for (kind, key) in select_auth_events(version, &new.kind, &sender, state_key, &new.content) {
+        if let Some(event) = state.find(kind, &key)? {
+            auth_events.push(event.event_id.clone());
+        }
+    }
+    let newest = head.extremities.iter().rev().take(PREV_EVENTS_MAX);
+    let prev_events = newest.map(|event| ground::event_id(tx, *event)).collect::<Reply<_>>()?;
+    let draft = Draft {
+        room_id,
+        sender,
+        kind: new.kind,
+        state_key: new.state_key,
+        content: new.content,
+        redacts: new.redacts,
+        prev_events,
+        auth_events,
+        depth: head.depth + 1,
+        origin_server_ts: tx.now().0,
+    };
+    let pdu = draft.sign(version, tx.server_name(), tx.signing_key())?;
+    let verdict = authorize(ground::rules(version)?, &state, &pdu);
+    state.settle()?;
+    match verdict {
+        Verdict::Accept => Ok(pdu),
+        Verdict::Reject(rule) => Err(Error::forbidden(rule.to_string())),
+        Verdict::Missing(ids) => Err(Error::fault(format!("our own state misses {ids:?}"))),
+    }
+}
+
+/// The current state event, if it says the same as this one.
+fn current(tx: &Tx, head: &Head, pdu: &Pdu, sender: User) -> Reply<Option<Event>> {
+    let Some(state_key) = &pdu.state_key else { return Ok(None) };
+    let Some(there) = room::state(tx, head.state, &pdu.kind, state_key)? else { return Ok(None) };
+    let same = there.row.sender == sender && there.content() == pdu.content.get();
+    Ok(same.then_some(there.event))
+}
+
+/// Stores an accepted event with all its indexes, moves the room's head, and announces it.
+fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> Reply<Appended> {
+    let event = Event(tx.fresh()?);
+    let content = pdu.content.get();
+    let related = relate::read(tx, room, sender, &pdu.kind, content)?;
+    let before = head.state;
+    let mut replaces = None;
+    if let Some(key) = &pdu.state_key {
+        replaces = state::get(tx, before, &pdu.kind, key)?;
+        head.state = state::set(tx, before, &pdu.kind, key, event)?;
+    }
+    let mut target = None;
+    if let Some(change) = Change::read(pdu) {
+        change.check_reachable(tx)?;
+        let what = (event, sender, pdu);
+        target = Some(membership::apply(tx, room, &mut head, before, &change, what)?);
+    }
+    let row = EventRow {
+        room,
+        sender,
+        kind: pdu.kind.clone(),
+        state_key: pdu.state_key.clone(),
+        sent_at: base::UnixMs(pdu.origin_server_ts),
+        depth: pdu.depth,
+        before,
+        after: head.state,
+        relates: related.as_ref().map(|r| (r.parent, r.rel_type.clone())),
+        replaces,
+        redacted_by: None,
+        joined: head.joined,
+        client: Vec::new(),
+        rest: Vec::new(),
+    };
+    let halves = split(pdu);
+    event::insert(tx, event, &pdu.event_id, row, &halves.client, &halves.rest);
+    // The event follows the newest of them all; older extremities beyond the limit stay.
+    let left = head.extremities.len().saturating_sub(PREV_EVENTS_MAX);
+    head.extremities.truncate(left);
+    head.extremities.push(event);
+    head.depth = pdu.depth;
+    tx.put(&HEADS, (room,), &head);
+
+    let state = pdu.is_state();
+    let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
+    tx.put_at(&ORDER, at, move |seq| ((event,), seq));
+    tx.put_at(&TIMELINE, at, move |seq| ((room, seq), event));
+    if let Some(related) = related {
+        let rel_type = related.rel_type.clone();
+        let relation = Relation { child: event, rel_type, kind: pdu.kind.clone(), sender };
+        relate::index(tx, room, &related, relation, at)?;
+    }
+    ground::remember_id(tx, event, &pdu.event_id)?;
+    Ok(Appended { event, id: pdu.event_id.clone() })
+}
+
+/// Content of our own making as JSON text.
+pub(crate) fn raw(content: &impl Serialize) -> Reply<Box<RawValue>> {
+    to_raw_value(content).map_err(|e| Error::fault(format!("own content: {e}")))
+}
+
+#[cfg(test)]
+mod tests;

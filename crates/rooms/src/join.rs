@@ -1,0 +1,130 @@
+//! Joining a room (`POST /join/{roomIdOrAlias}`, `POST /rooms/{roomId}/join`).
+
+use base::{Error, Reply, Room, User};
+use protocol::power::PowerLevels;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId};
+use serde::Deserialize;
+use serde_json::json;
+use store::{
+    Tx, View, room,
+    schema::{Head, Standing},
+    user,
+};
+
+use crate::{
+    alias, ground,
+    membership::{self, Content},
+};
+
+/// Joins a room of this server. Who is joined already is told that it is so.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN`, 403 `M_GUEST_ACCESS_FORBIDDEN`, 404 `M_NOT_FOUND` for a room that this server does not know.
+pub fn join(
+    tx: &mut Tx,
+    user: User,
+    guest: bool,
+    room: &RoomOrAliasId,
+    reason: Option<&str>,
+) -> Reply<OwnedRoomId> {
+    let room = alias::resolve(tx, room)?;
+    let standing = room::member(tx, room, user)?.map(|member| member.standing);
+    if standing != Some(Standing::Join) {
+        let head = room::head(tx, room)?;
+        if guest && !admits_guests(tx, &head)? {
+            let text = "guests may not join this room";
+            return Err(Error::refused(403, "M_GUEST_ACCESS_FORBIDDEN", text));
+        }
+        let mut content = Content::new(Standing::Join, reason).with_profile(tx, user)?;
+        if standing != Some(Standing::Invite)
+            && let Some(inviter) = authorised_via(tx, user, room, &head)?
+        {
+            content = content.with("join_authorised_via_users_server", json!(inviter));
+        }
+        let id = user::id(tx, user)?;
+        membership::set(tx, room, user, &id, content)?;
+    }
+    room::id(tx, room)
+}
+
+fn admits_guests(view: &View, head: &Head) -> Reply<bool> {
+    #[derive(Deserialize)]
+    struct Content {
+        guest_access: String,
+    }
+    let event = room::state(view, head.state, "m.room.guest_access", "")?;
+    let content = event.and_then(|event| event.content_as::<Content>());
+    Ok(content.is_some_and(|content| content.guest_access == "can_join"))
+}
+
+#[derive(Deserialize)]
+struct JoinRules {
+    join_rule: String,
+    #[serde(default)]
+    allow: Vec<Allow>,
+}
+
+#[derive(Deserialize)]
+struct Allow {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    room_id: Option<OwnedRoomId>,
+}
+
+/// In a restricted room, a user of this server who may invite, if the joining user meets a condition (spec: Client-Server
+/// API, "Restricted rooms"). `None` in other rooms; the rules then say whether the join is allowed.
+fn authorised_via(
+    view: &View,
+    user: User,
+    room: Room,
+    head: &Head,
+) -> Reply<Option<OwnedUserId>> {
+    let rules = room::state(view, head.state, "m.room.join_rules", "")?;
+    let rules = rules.and_then(|event| event.content_as::<JoinRules>());
+    let restricted =
+        |rules: &JoinRules| matches!(rules.join_rule.as_str(), "restricted" | "knock_restricted");
+    let Some(rules) = rules.filter(restricted) else { return Ok(None) };
+    if !meets_condition(view, user, &rules.allow)? {
+        return Err(Error::forbidden("you are in none of the rooms whose members may join"));
+    }
+    let power = ground::power(view, &*room::info(view, room)?, head.state)?;
+    let inviter = local_inviter(view, room, &power)?;
+    let none = || Error::forbidden("nobody of this server may let you in");
+    inviter.ok_or_else(none).map(Some)
+}
+
+/// Is the user joined to any of the rooms that are named?
+fn meets_condition(view: &View, user: User, allow: &[Allow]) -> Reply<bool> {
+    for id in allow.iter().filter(|a| a.kind == "m.room_membership").filter_map(|a| a.room_id.as_deref()) {
+        if let Some(other) = room::find(view, <&RoomId>::from(id))?
+            && room::is_joined(view, other, user)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A joined user of this server who has the power to invite: first among those with a level of their own, then, if
+/// anyone may invite, among all.
+fn local_inviter(view: &View, room: Room, power: &PowerLevels) -> Reply<Option<OwnedUserId>> {
+    let info = room::info(view, room)?;
+    let create = store::event::load(view, info.create)?;
+    let mut candidates = vec![user::id(view, create.row.sender)?];
+    candidates.extend(info.creators.iter().filter_map(|id| OwnedUserId::try_from(id.as_str()).ok()));
+    candidates.extend(power.levels().into_iter().flat_map(|levels| levels.users.keys().cloned()));
+    let able = |id: &OwnedUserId| user::is_local(view, id) && power.user(id) >= power.invite();
+    for id in candidates.into_iter().filter(able) {
+        if membership::standing(view, room, &id)? == Some(Standing::Join) {
+            return Ok(Some(id));
+        }
+    }
+    for (member, _) in room::members(view, room)?.into_iter().filter(|(_, m)| m.standing == Standing::Join) {
+        let id = user::id(view, member)?;
+        if able(&id) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}

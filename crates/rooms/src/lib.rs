@@ -1,0 +1,65 @@
+//! Rooms: making them, entering and leaving them, and everything that is written into them.
+//!
+//! One file per operation of the Client-Server API. Whatever becomes an event goes through [`append()`], which is the only
+//! writer of events and their indexes; reading timelines is another crate's.
+#![forbid(unsafe_code)]
+
+pub mod alias;
+mod append;
+pub mod ban;
+pub mod create;
+pub mod directory;
+pub mod forget;
+mod ground;
+pub mod invite;
+pub mod join;
+pub mod kick;
+pub mod knock;
+pub mod leave;
+pub mod members;
+mod membership;
+mod once;
+pub mod receipt;
+pub mod redact;
+mod relate;
+mod render;
+pub mod send;
+pub mod state;
+#[cfg(test)]
+mod testing;
+pub mod typing;
+pub mod unban;
+
+pub use append::{Appended, New, append, append_as};
+pub use ground::power;
+pub use membership::refresh_profile;
+pub use once::{Txn, once};
+
+use base::{Error, Reply, Room};
+use ruma::RoomId;
+use store::{View, room};
+
+/// The room of an id, for what only those in a room may do: who is not in it is not told whether there is one.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN` if there is no such room here.
+pub fn room_of(view: &View, id: &RoomId) -> Reply<Room> {
+    room::find(view, id)?.ok_or_else(not_in_room)
+}
+
+/// The room of an id, for what anyone may ask.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` if there is no such room here.
+pub fn known_room(view: &View, id: &RoomId) -> Reply<Room> {
+    room::find(view, id)?.ok_or_else(|| Error::not_found("there is no such room here"))
+}
+
+fn not_in_room() -> Error {
+    Error::forbidden("you are not in this room")
+}
+
+/// The one refusal of all that needs another server.
+fn no_federation() -> Error {
+    Error::refused(403, "M_UNKNOWN", "federation with other servers is not available yet")
+}

@@ -1,0 +1,124 @@
+//! Followers: whatever reacts to the log. A follower is a cursor, an interest and an output, committed together:
+//! each entry takes effect exactly once on rows, whatever crashes and however many processes run.
+
+use std::sync::Arc;
+
+use base::{Error, Reply, Seq};
+use tokio::sync::watch;
+
+use crate::{Store, Tx, log::Entry, schema::CURSORS};
+
+/// Something that reacts to the log.
+pub trait Follower: Send + Sync + 'static {
+    /// Its name; fixed on disk.
+    fn id(&self) -> &'static str;
+    /// Does this entry concern it? Cheap; decides whether a transaction is made at all.
+    fn wants(&self, entry: &Entry) -> bool;
+    /// Takes one entry. May be run again on a conflict.
+    fn step(&self, tx: &mut Tx, seq: Seq, entry: &Entry) -> Reply<()>;
+}
+
+/// Entries read at once.
+const BATCH: usize = 1_024;
+/// Entries that are nobody's business are skipped without a commit, up to this many: a restart reads them again.
+const SKIP_MAX: u64 = 10_000;
+/// After a fault, before the next try.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Runs a follower until `stop` turns true. Logs faults and goes on.
+pub async fn run(store: Store, follower: Arc<dyn Follower>, mut stop: watch::Receiver<bool>) {
+    let mut head = store.watch_head();
+    let mut at = None;
+    while !*stop.borrow() {
+        match advance(&store, &follower, at).await {
+            Ok(now) => {
+                let caught_up = now >= *head.borrow_and_update();
+                at = Some(now);
+                metrics::gauge!("althing_follower_lag", "follower" => follower.id())
+                    .set(store.head().0.saturating_sub(now.0) as f64);
+                if !caught_up {
+                    continue;
+                }
+                tokio::select! { _ = head.changed() => {}, _ = stop.changed() => {} }
+            }
+            Err(e) => {
+                tracing::error!(follower = follower.id(), error = %e, "follower failed");
+                at = None;
+                tokio::select! { () = tokio::time::sleep(RETRY) => {}, _ = stop.changed() => {} }
+            }
+        }
+    }
+}
+
+/// Takes the next entries after `at` (or the stored cursor); returns the new position.
+pub async fn advance(
+    store: &Store,
+    follower: &Arc<dyn Follower>,
+    at: Option<Seq>,
+) -> Reply<Seq> {
+    let id = follower.id().to_owned();
+    let key = id.clone();
+    let (from, entries) = store
+        .read(move |view| {
+            let stored = view.get(&CURSORS, (key,))?.unwrap_or_default();
+            let from = at.unwrap_or(stored).max(stored);
+            Ok((stored, view.log(from, Seq::MAX, BATCH).map(|e| (from, view.head(), e))?))
+        })
+        .await?;
+    let (stored, (from, head, entries)) = (from, entries);
+    let full = entries.len() == BATCH;
+    let mut position = from;
+    for (seq, entry) in entries {
+        if follower.wants(&entry) {
+            take(store, follower, &id, seq, entry).await?;
+        }
+        position = seq;
+    }
+    if !full {
+        // Entries of other tenants lie between; they are not ours to wait for.
+        position = position.max(head);
+    }
+    if position.0 - stored.0 > SKIP_MAX {
+        store
+            .write(None, move |tx| {
+                let now = tx.get(&CURSORS, (id.clone(),))?.unwrap_or_default();
+                if now < position {
+                    tx.put(&CURSORS, (id.clone(),), &position);
+                }
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(position)
+}
+
+async fn take(
+    store: &Store,
+    follower: &Arc<dyn Follower>,
+    id: &str,
+    seq: Seq,
+    entry: Entry,
+) -> Reply<()> {
+    let (follower, id) = (follower.clone(), id.to_owned());
+    let name = follower.id();
+    let outcome = store
+        .write(None, move |tx| {
+            let now = tx.get(&CURSORS, (id.clone(),))?.unwrap_or_default();
+            // Another process was faster.
+            if now >= seq {
+                return Ok(());
+            }
+            follower.step(tx, seq, &entry)?;
+            tx.put(&CURSORS, (id.clone(),), &seq);
+            Ok(())
+        })
+        .await;
+    match outcome {
+        Err(Error::Refused(r)) => {
+            // What a rule forbids stays forbidden: taking the entry again would stop the follower for ever.
+            tracing::warn!(follower = name, %seq, reason = %r.message, "entry refused");
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,394 @@
+//! The store: the sole owner of the data layout. Typed keyspaces ([`schema`]) over a byte engine; consistent
+//! [`View`]s and transactions ([`Tx`]); the [`log`] that everything which happened is one row of; followers of that log.
+//!
+//! Invariants: one commit holds all that an action changes, and is durable before it is acknowledged; positions
+//! are dense and never reused; a value read is the value that was written under that key, or a fault.
+#![forbid(unsafe_code)]
+
+mod cache;
+mod codec;
+mod committer;
+pub mod event;
+pub mod follow;
+mod ids;
+mod keys;
+mod keyspace;
+mod lane;
+pub mod log;
+mod pool;
+pub mod room;
+pub mod schema;
+pub mod state;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod typing;
+pub mod user;
+mod value;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use base::{Error, Fault, Reply, Room, Seq, UnixMs, User};
+use kv::Engine;
+use parking_lot::Mutex;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use ruma::{OwnedServerName, ServerName};
+use tokio::sync::{oneshot, watch};
+
+pub use keys::{Key, KeyPart};
+pub use keyspace::{Keyspace, Kind, Owned, Tenant};
+pub use kv::Direction;
+pub use lane::Lane;
+pub use tail::Listener;
+pub use typing::Typing;
+pub use value::Value;
+pub use view::{Announced, CacheSpace, Tx, View};
+
+/// Where "now" comes from: the wall clock, or a simulator's.
+pub type Now = Arc<dyn Fn() -> UnixMs + Send + Sync>;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The name of this server.
+    pub server_name: OwnedServerName,
+    /// The key with which it signs.
+    pub signing_key: Arc<protocol::SigningKey>,
+    /// Budget of all caches of decoded values together.
+    pub cache_bytes: u64,
+    /// Threads for views and transactions. Where reading costs a trip over the network, more than cores.
+    pub threads: usize,
+    /// See [`Now`].
+    pub now: Now,
+    /// Seed of what is unpredictable; `None`: from the operating system.
+    pub seed: Option<u64>,
+}
+
+impl Options {
+    /// The wall clock, 64 MiB of cache, four threads for each core.
+    pub fn new(
+        server_name: OwnedServerName,
+        signing_key: Arc<protocol::SigningKey>,
+    ) -> Options {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Options {
+            server_name,
+            signing_key,
+            cache_bytes: 64 << 20,
+            threads: 4 * cores,
+            now: wall_clock(),
+            seed: None,
+        }
+    }
+}
+
+/// The operating system's clock.
+pub fn wall_clock() -> Now {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        UnixMs(since.map_or(0, |d| d.as_millis() as u64))
+    })
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) options: Options,
+    pub(crate) cache: cache::Cache,
+    pub(crate) codec: codec::Codec,
+    pub(crate) pool: pool::Pool,
+    pub(crate) lanes: lane::Lanes,
+    pub(crate) committer: committer::Committer,
+    pub(crate) ids: ids::Ids,
+    pub(crate) tail: Arc<tail::Tail>,
+    pub(crate) typing: Typing,
+    random: Mutex<StdRng>,
+}
+
+impl Shared {
+    pub(crate) fn view(self: &Arc<Self>, tenant: Tenant) -> Reply<View> {
+        let now = (self.options.now)();
+        Ok(View::new(self.engine.snapshot()?, self.clone(), tenant, now))
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.random.lock().fill(&mut bytes);
+        bytes
+    }
+}
+
+/// An open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    tenant: Tenant,
+}
+
+/// What a transaction came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written<T> {
+    /// What the function returned.
+    pub value: T,
+    /// The position of the first log entry it announced (of the snapshot it read, if it wrote nothing).
+    pub seq: Seq,
+}
+
+impl Store {
+    /// Opens the store on an engine: starts the pool, the committer and the tail.
+    pub fn open(engine: Arc<dyn Engine>, options: Options) -> Reply<Store> {
+        let head = engine.snapshot()?.head();
+        let random = match options.seed {
+            Some(seed) => StdRng::seed_from_u64(seed),
+            None => rand::make_rng(),
+        };
+        let shared = Arc::new(Shared {
+            cache: cache::Cache::new(options.cache_bytes),
+            codec: codec::Codec::default(),
+            pool: pool::Pool::start(options.threads.max(1), "store")?,
+            lanes: lane::Lanes::default(),
+            committer: committer::Committer::start(engine.clone())?,
+            ids: ids::Ids::default(),
+            tail: Arc::new(tail::Tail::new(head)),
+            typing: Typing::default(),
+            random: Mutex::new(random),
+            engine,
+            options,
+        });
+        let store = Store { shared, tenant: Tenant::default() };
+        store.claim_ids_with();
+        store.start_tail()?;
+        Ok(store)
+    }
+
+    fn claim_ids_with(&self) {
+        let weak = Arc::downgrade(&self.shared);
+        self.shared.ids.claim_with(Box::new(move || {
+            let shared = weak.upgrade().ok_or_else(|| Error::fault("the store is closed"))?;
+            claim_ids(&shared)
+        }));
+    }
+
+    /// One thread reads what was committed, by this process or another, as soon as the engine hints at it.
+    fn start_tail(&self) -> Reply<()> {
+        let (hint, mut hinted) = watch::channel(self.shared.tail.head());
+        self.shared.engine.on_commit(Arc::new(move |head| {
+            hint.send_if_modified(|known| {
+                let newer = head > *known;
+                *known = (*known).max(head);
+                newer
+            });
+        }));
+        let weak = Arc::downgrade(&self.shared);
+        let wait = move || {
+            // A thread of its own, so this small executor may park it.
+            futures_block(hinted.changed()).is_ok()
+        };
+        spawn_tail(weak, wait)
+    }
+
+    /// The name of this server.
+    pub fn server_name(&self) -> &ServerName { &self.shared.options.server_name }
+
+    /// Answers from a consistent snapshot, on the pool.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&View) -> Reply<T> + Send + 'static,
+    ) -> Reply<T> {
+        let (tell, told) = oneshot::channel();
+        let (shared, tenant) = (self.shared.clone(), self.tenant);
+        self.shared.pool.run(Box::new(move || {
+            // A reader that was given up (its client went away) is not run at all.
+            if !tell.is_closed() {
+                let _ = tell.send(shared.view(tenant).and_then(|view| f(&view)));
+            }
+        }))?;
+        told.await.unwrap_or_else(|_| Err(Error::fault("a reader panicked")))
+    }
+
+    /// One transaction, on the pool: run again on a conflict, durable when this returns. A refusal writes nothing.
+    /// Writers with the same lane queue instead of colliding.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        lane: Option<Lane>,
+        f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+    ) -> Reply<Written<T>> {
+        let (tell, told) = oneshot::channel();
+        let slot = self.submit(lane, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
+        let outcome = told.await.unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
+        settle(outcome, &slot)
+    }
+
+    fn submit<T: Send + 'static>(
+        &self,
+        lane: Option<Lane>,
+        mut f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+        done: Box<dyn FnOnce(Result<Seq, Fault>) + Send>,
+    ) -> Reply<Slot<T>> {
+        let slot: Slot<T> = Arc::default();
+        let for_job = slot.clone();
+        let run = Box::new(move |tx: &mut Tx| {
+            *for_job.lock() = None;
+            let reply = f(tx);
+            let keep = reply.is_ok();
+            *for_job.lock() = Some(reply);
+            keep
+        });
+        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, run, done })?;
+        Ok(slot)
+    }
+
+    /// [`Store::read`] on this thread, for start-up, commands and tests.
+    pub fn read_here<T>(&self, f: impl FnOnce(&View) -> Reply<T>) -> Reply<T> {
+        f(&self.shared.view(self.tenant)?)
+    }
+
+    /// [`Store::write`], waiting on this thread, for start-up, commands and tests. Never from a pool thread.
+    pub fn write_here<T: Send + 'static>(
+        &self,
+        f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+    ) -> Reply<Written<T>> {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let slot = self.submit(None, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
+        let outcome = told.recv().unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
+        settle(outcome, &slot)
+    }
+
+    /// The last log position that the process has taken in. Never ahead of what a new view sees.
+    pub fn head(&self) -> Seq { self.shared.tail.head() }
+    /// The head as it moves.
+    pub fn watch_head(&self) -> watch::Receiver<Seq> { self.shared.tail.watch() }
+    /// Registers interest in whatever concerns a user: see [`Listener`].
+    pub fn listen(&self, user: User) -> Listener { self.shared.tail.listen(self.tenant, user) }
+
+    /// Sets or ends a user's typing notice and wakes the room.
+    pub fn set_typing(&self, room: Room, user: User, until: Option<UnixMs>) {
+        if self.shared.typing.set(self.tenant, room, user, until) {
+            self.shared.tail.nudge_room(self.tenant, room);
+        }
+    }
+    /// Ends typing notices whose time is over. To be called every second or so.
+    pub fn expire_typing(&self) {
+        for (tenant, room) in self.shared.typing.expire((self.shared.options.now)()) {
+            self.shared.tail.nudge_room(tenant, room);
+        }
+    }
+
+    /// Now, by the store's clock.
+    pub fn now(&self) -> UnixMs { (self.shared.options.now)() }
+
+    /// Copies the whole store, consistent and compacted, while it serves.
+    pub fn backup(&self, to: &std::path::Path) -> Reply<()> { Ok(self.shared.engine.backup(to)?) }
+
+    /// Figures for metrics: name and value.
+    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
+        let shared = &self.shared;
+        vec![
+            ("althing_store_head", shared.tail.head().0 as f64),
+            ("althing_store_disk_bytes", shared.engine.disk_bytes() as f64),
+            ("althing_store_cache_bytes", shared.cache.bytes() as f64),
+            ("althing_store_pool_waiting", shared.pool.waiting() as f64),
+            ("althing_sync_listeners", shared.tail.sleepers() as f64),
+        ]
+    }
+
+    /// Finishes what is queued, commits it and stops the threads. Later writes are refused.
+    pub fn close(&self) {
+        self.shared.pool.stop();
+        self.shared.committer.stop();
+    }
+}
+
+type Slot<T> = Arc<Mutex<Option<Reply<T>>>>;
+
+fn settle<T>(outcome: Result<Seq, Fault>, slot: &Slot<T>) -> Reply<Written<T>> {
+    let seq = outcome?;
+    match slot.lock().take() {
+        Some(reply) => reply.map(|value| Written { value, seq }),
+        None => Err(Error::fault("a transaction panicked")),
+    }
+}
+
+/// Claims a block of ids, waiting for the commit on this (pool) thread: the committer has its own.
+fn claim_ids(shared: &Arc<Shared>) -> Reply<u64> {
+    for _ in 0..CLAIM_ATTEMPTS_MAX {
+        let mut tx = Tx::new(shared.view(Tenant::default())?);
+        let first = tx.get(&schema::IDS, (0,))?.unwrap_or(1);
+        tx.put(&schema::IDS, (0,), &(first + ids::BLOCK));
+        let Some(batch) = tx.into_batch() else { continue };
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        shared.committer.submit(batch, Box::new(move |verdict| drop(tell.send(verdict))));
+        let verdict = told.recv().map_err(|_| Error::fault("the committer is gone"))??;
+        if let kv::Verdict::At { .. } = verdict {
+            return Ok(first);
+        }
+    }
+    Err(Error::fault("could not claim ids"))
+}
+/// Other processes claim at the same moment at most once in a million ids.
+const CLAIM_ATTEMPTS_MAX: usize = 100;
+
+/// Log entries read at once by the tail.
+const TAIL_BATCH: usize = 4_096;
+/// After a failed read of the log, so that a dead database is not asked in a tight loop.
+const TAIL_RETRY: Duration = Duration::from_millis(200);
+
+fn spawn_tail(
+    weak: std::sync::Weak<Shared>,
+    mut wait: impl FnMut() -> bool + Send + 'static,
+) -> Reply<()> {
+    let work = move || {
+        while wait() {
+            let Some(shared) = weak.upgrade() else { return };
+            if let Err(e) = take_in_new(&shared) {
+                tracing::error!(error = %e, "cannot read the log");
+                std::thread::sleep(TAIL_RETRY);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("tail".into())
+        .spawn(work)
+        .map(drop)
+        .map_err(|e| Error::fault(format!("cannot start a thread: {e}")))
+}
+
+fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
+    loop {
+        let snapshot = shared.engine.snapshot()?;
+        let (known, head) = (shared.tail.head(), snapshot.head());
+        if head <= known {
+            return Ok(());
+        }
+        let to = Seq(head.0.min(known.0 + TAIL_BATCH as u64)).next();
+        let rows = snapshot.scan(
+            kv::Tree::LOG,
+            &known.next().0.to_be_bytes(),
+            &to.0.to_be_bytes(),
+            Direction::Forward,
+            TAIL_BATCH,
+        )?;
+        let entries = rows.iter().map(|(k, v)| log::read(k, v)).collect::<Reply<Vec<_>>>()?;
+        if entries.is_empty() {
+            return Err(Error::fault(format!("the log has a gap after {known}")));
+        }
+        shared.tail.take_in(entries);
+    }
+}
+
+/// Waits for a future on this thread.
+fn futures_block<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) { self.0.unpark() }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(out) => return out,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}

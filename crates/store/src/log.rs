@@ -1,0 +1,102 @@
+//! The log: everything that happened, one small entry each, in commit order. Entries hold ids, never content, so
+//! that what is erased elsewhere leaves nothing here.
+
+use base::{Error, Event, Reply, Room, Seq, User};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    keyspace::Tenant,
+    value::{put_serde, seal, stored, take_serde, unseal},
+};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// An event was added to a room's timeline.
+    Event {
+        /// Where.
+        room: Room,
+        /// What.
+        event: Event,
+        /// By whom.
+        sender: User,
+        /// Whose membership it changes, if it is a member event.
+        target: Option<User>,
+        /// Does it change the room's state?
+        state: bool,
+    },
+    /// An event's content was taken away by a redaction.
+    Redacted {
+        /// Where.
+        room: Room,
+        /// Which.
+        event: Event,
+    },
+    /// A receipt moved.
+    Receipt {
+        /// Where.
+        room: Room,
+        /// Whose.
+        user: User,
+        /// Only the user may know.
+        private: bool,
+    },
+    /// Account data changed (push rules and tags are account data too).
+    AccountData {
+        /// Whose.
+        user: User,
+        /// For one room, or global.
+        room: Option<Room>,
+        /// Its type.
+        kind: String,
+    },
+    /// A profile field changed.
+    Profile {
+        /// Whose.
+        user: User,
+        /// Which field.
+        key: String,
+    },
+    /// A user's list of devices, or their keys, changed.
+    Devices {
+        /// Whose.
+        user: User,
+    },
+    /// A message waits in a device's inbox.
+    ToDevice {
+        /// Whose.
+        user: User,
+        /// Which device.
+        device: String,
+    },
+    /// An account was created, deactivated or erased.
+    Account {
+        /// Whose.
+        user: User,
+    },
+}
+
+struct Line {
+    tenant: u16,
+    entry: Entry,
+}
+impl crate::value::Value for Line {
+    fn put(&self, out: &mut Vec<u8>) { put_serde(&(self.tenant, &self.entry), out) }
+    fn take(version: u8, payload: &[u8]) -> Option<Self> {
+        let (tenant, entry) = (version == 1).then(|| take_serde(payload)).flatten()?;
+        Some(Line { tenant, entry })
+    }
+}
+stored!(Entry);
+
+pub(crate) fn write(tenant: Tenant, entry: Entry) -> kv::Entry {
+    Box::new(move |seq| seal(&seq.0.to_be_bytes(), &Line { tenant: tenant.0, entry }))
+}
+
+pub(crate) fn read(key: &[u8], row: &[u8]) -> Reply<(Seq, Tenant, Entry)> {
+    let corrupt = || Error::fault(format!("corrupt log entry {key:02x?}"));
+    let seq = Seq(u64::from_be_bytes(key.try_into().map_err(|_| corrupt())?));
+    let (version, payload) = unseal(key, row).ok_or_else(corrupt)?;
+    let line = <Line as crate::value::Value>::take(version, payload).ok_or_else(corrupt)?;
+    Ok((seq, Tenant(line.tenant), line.entry))
+}

@@ -1,0 +1,124 @@
+//! Reading rooms: what every domain needs of them.
+
+use std::sync::Arc;
+
+use base::{Error, Reply, Room, Seq, User};
+use kv::Direction;
+use ruma::{OwnedRoomId, RoomId};
+
+use crate::{
+    event::{self, Stored},
+    schema::{
+        HEADS, Head, MEMBERS, Member, Membership, ROOM_IDS, ROOMS, ROOMS_OF, RoomInfo, Standing,
+        TIMELINE,
+    },
+    state::{self, Root},
+    view::{CacheSpace, View},
+};
+
+static INFOS: CacheSpace = CacheSpace { tag: 4, owned: None };
+static JOINED: CacheSpace = CacheSpace { tag: 5, owned: Some(crate::Kind::RoomsOf) };
+static ROOMS_OF_USER: CacheSpace = CacheSpace { tag: 6, owned: Some(crate::Kind::RoomsOf) };
+
+/// Rooms of one user: more than anyone has, yet a bound for one read.
+pub const ROOMS_OF_MAX: usize = 100_000;
+/// Members of one room read at once.
+pub const MEMBERS_MAX: usize = 1_000_000;
+
+/// The number of a room, if we know it.
+pub fn find(view: &View, id: &RoomId) -> Reply<Option<Room>> {
+    view.get(&ROOM_IDS, (id.as_str().to_owned(),))
+}
+
+/// What never changes about a room.
+pub fn info(view: &View, room: Room) -> Reply<Arc<RoomInfo>> {
+    view.cached(&INFOS, u128::from(room.0), |view| {
+        let info = view
+            .get(&ROOMS, (room,))?
+            .ok_or_else(|| Error::fault(format!("room {room} is missing")))?;
+        Ok((info, 256))
+    })
+}
+
+/// The id of a room.
+pub fn id(view: &View, room: Room) -> Reply<OwnedRoomId> {
+    let info = info(view, room)?;
+    OwnedRoomId::try_from(info.id.as_str())
+        .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))
+}
+
+/// Where the room's event graph and state stand.
+pub fn head(view: &View, room: Room) -> Reply<Head> {
+    view.get(&HEADS, (room,))?.ok_or_else(|| Error::fault(format!("room {room} has no head")))
+}
+
+/// How a user stands to a room now, if they ever did.
+pub fn member(view: &View, room: Room, user: User) -> Reply<Option<Member>> {
+    view.get(&MEMBERS, (room, user))
+}
+
+/// Is the user joined now?
+pub fn is_joined(view: &View, room: Room, user: User) -> Reply<bool> {
+    Ok(member(view, room, user)?.is_some_and(|m| m.standing == Standing::Join))
+}
+
+/// All who ever stood to the room, with how they stand now.
+pub fn members(view: &View, room: Room) -> Reply<Vec<(User, Member)>> {
+    let rows: Vec<((Room, User), Member)> = view.under(&MEMBERS, (room,), MEMBERS_MAX)?;
+    Ok(rows.into_iter().map(|((_, user), member)| (user, member)).collect())
+}
+
+/// The rooms that a user is joined to, in the order of their numbers.
+pub fn joined_rooms(view: &View, user: User) -> Reply<Arc<[Room]>> {
+    let rooms = view.cached(&JOINED, u128::from(user.0), |view| {
+        let rooms: Arc<[Room]> = rooms_of(view, user)?
+            .iter()
+            .filter(|(_, m)| m.standing == Standing::Join)
+            .map(|(room, _)| *room)
+            .collect();
+        let bytes = rooms.len() * 8;
+        Ok((rooms, bytes))
+    })?;
+    Ok((*rooms).clone())
+}
+
+/// Every room that the user is or was in, in the order of the rooms' numbers.
+pub fn rooms_of(view: &View, user: User) -> Reply<Arc<Vec<(Room, Membership)>>> {
+    view.cached(&ROOMS_OF_USER, u128::from(user.0), |view| {
+        let rows: Vec<((User, Room), Membership)> = view.under(&ROOMS_OF, (user,), ROOMS_OF_MAX)?;
+        let rooms: Vec<_> = rows.into_iter().map(|((_, room), m)| (room, m)).collect();
+        let bytes = rooms.iter().map(|(_, m)| 64 + m.stripped.as_ref().map_or(0, String::len)).sum();
+        Ok((rooms, bytes))
+    })
+}
+
+/// How the user stands to the room, from the user's side.
+pub fn membership(view: &View, user: User, room: Room) -> Reply<Option<Membership>> {
+    view.get(&ROOMS_OF, (user, room))
+}
+
+/// A state event of a version of the state.
+pub fn state(
+    view: &View,
+    root: Root,
+    kind: &str,
+    state_key: &str,
+) -> Reply<Option<Arc<Stored>>> {
+    let Some(event) = state::get(view, root, kind, state_key)? else { return Ok(None) };
+    event::load(view, event).map(Some)
+}
+
+/// The last event of the timeline at or before a position.
+pub fn last_at(view: &View, room: Room, upto: Seq) -> Reply<Option<(Seq, base::Event)>> {
+    let rows: Vec<((Room, Seq), base::Event)> =
+        view.range(&TIMELINE, (room, Seq::ZERO), (room, upto.next()), Direction::Backward, 1)?;
+    Ok(rows.into_iter().next().map(|((_, seq), event)| (seq, event)))
+}
+
+/// The room's state at a position: after the last event at or before it.
+pub fn state_at(view: &View, room: Room, upto: Seq) -> Reply<Root> {
+    match last_at(view, room, upto)? {
+        Some((_, event)) => Ok(event::load(view, event)?.row.after),
+        None => Ok(Root::default()),
+    }
+}

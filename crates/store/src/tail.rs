@@ -1,0 +1,264 @@
+//! What follows the commits inside the process: the recent log in memory, and who is to be woken.
+//!
+//! The engine's listener gives a hint that the head moved; one thread reads the new entries, keeps them decoded in a
+//! ring, and wakes the sleepers whom they concern. Nothing here is truth: whoever is woken reads the store.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use base::{Room, Seq, User};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::{keyspace::Tenant, log::Entry};
+
+/// Entries kept decoded, about 64 bytes each: a client that syncs every half minute stays inside at 2,000 events/s.
+const RECENT_MAX: usize = 65_536;
+/// Users who stopped waiting but whose place in the index is kept, because most come back within seconds.
+const IDLE_SLOTS_MAX: usize = 10_000;
+
+/// The recent log, and the sleepers.
+pub(crate) struct Tail {
+    ring: RwLock<Ring>,
+    sleepers: Mutex<HashMap<Tenant, Sleepers>>,
+    head: watch::Sender<Seq>,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// Entries `first ..`, without a gap.
+    entries: VecDeque<(Tenant, Entry)>,
+    /// Position before the oldest entry in the ring.
+    before: Seq,
+}
+
+impl Tail {
+    pub(crate) fn new(head: Seq) -> Tail {
+        let ring = Ring { entries: VecDeque::new(), before: head };
+        Tail { ring: RwLock::new(ring), sleepers: Mutex::default(), head: watch::Sender::new(head) }
+    }
+
+    /// The last position that has been taken in.
+    pub(crate) fn head(&self) -> Seq { *self.head.borrow() }
+    pub(crate) fn watch(&self) -> watch::Receiver<Seq> { self.head.subscribe() }
+
+    /// Entries `after < seq <= upto` of a tenant; `None` if the ring does not hold all of that span.
+    pub(crate) fn recent(
+        &self,
+        tenant: Tenant,
+        after: Seq,
+        upto: Seq,
+        limit: usize,
+    ) -> Option<Vec<(Seq, Entry)>> {
+        let ring = self.ring.read();
+        let last = Seq(ring.before.0 + ring.entries.len() as u64);
+        if after < ring.before || upto > last {
+            return None;
+        }
+        let skip = usize::try_from(after.0 - ring.before.0).ok()?;
+        let span = usize::try_from(upto.0 - after.0).ok()?;
+        let found = ring
+            .entries
+            .iter()
+            .skip(skip)
+            .take(span)
+            .zip(after.0 + 1..)
+            .filter(|((t, _), _)| *t == tenant)
+            .map(|((_, entry), seq)| (Seq(seq), entry.clone()))
+            .take(limit)
+            .collect();
+        Some(found)
+    }
+
+    /// Takes in the next entries, in order and without a gap, and wakes whom they concern.
+    pub(crate) fn take_in(&self, entries: Vec<(Seq, Tenant, Entry)>) {
+        let Some(head) = entries.last().map(|(seq, ..)| *seq) else { return };
+        let mut sleepers = self.sleepers.lock();
+        let mut ring = self.ring.write();
+        for (_, tenant, entry) in entries {
+            if let Some(of_tenant) = sleepers.get_mut(&tenant) {
+                of_tenant.wake(&entry);
+            }
+            ring.entries.push_back((tenant, entry));
+        }
+        while ring.entries.len() > RECENT_MAX {
+            ring.entries.pop_front();
+            ring.before = ring.before.next();
+        }
+        drop(ring);
+        drop(sleepers);
+        self.head.send_replace(head);
+    }
+
+    /// Something that lives in memory only changed in a room.
+    pub(crate) fn nudge_room(&self, tenant: Tenant, room: Room) {
+        if let Some(of_tenant) = self.sleepers.lock().get_mut(&tenant) {
+            of_tenant.wake_room(room);
+        }
+    }
+
+    /// Registers interest. From now on every entry that concerns the user changes the listener, and so does every entry
+    /// of the rooms last set for the user.
+    pub(crate) fn listen(
+        self: &Arc<Self>,
+        tenant: Tenant,
+        user: User,
+    ) -> Listener {
+        let mut all = self.sleepers.lock();
+        let sleepers = all.entry(tenant).or_default();
+        let slot = sleepers.users.entry(user).or_insert_with(Slot::new);
+        slot.listeners += 1;
+        let signal = slot.signal.subscribe();
+        Listener { tail: self.clone(), tenant, user, signal }
+    }
+
+    /// Users in the index, for metrics.
+    pub(crate) fn sleepers(&self) -> usize {
+        self.sleepers.lock().values().map(|s| s.users.values().filter(|u| u.listeners > 0).count()).sum()
+    }
+}
+
+#[derive(Default)]
+struct Sleepers {
+    users: HashMap<User, Slot>,
+    by_room: HashMap<Room, HashSet<User>>,
+    idle: usize,
+}
+
+struct Slot {
+    signal: watch::Sender<u64>,
+    rooms: Arc<[Room]>,
+    listeners: usize,
+}
+impl Slot {
+    fn new() -> Slot {
+        Slot { signal: watch::Sender::new(0), rooms: Arc::new([]), listeners: 0 }
+    }
+    fn wake(&self) { self.signal.send_modify(|n| *n += 1) }
+}
+
+impl Sleepers {
+    /// Says whether they were others.
+    fn set_rooms(&mut self, user: User, rooms: &Arc<[Room]>) -> bool {
+        let slot = self.users.entry(user).or_insert_with(Slot::new);
+        if Arc::ptr_eq(&slot.rooms, rooms) || slot.rooms == *rooms {
+            return false;
+        }
+        let before = std::mem::replace(&mut slot.rooms, rooms.clone());
+        for room in before.iter() {
+            if let Some(users) = self.by_room.get_mut(room) {
+                users.remove(&user);
+                if users.is_empty() {
+                    self.by_room.remove(room);
+                }
+            }
+        }
+        for room in rooms.iter() {
+            self.by_room.entry(*room).or_default().insert(user);
+        }
+        true
+    }
+
+    fn wake(&self, entry: &Entry) {
+        match entry {
+            Entry::Event { room, target, sender, .. } => {
+                self.wake_room(*room);
+                self.wake_user(*sender);
+                if let Some(target) = target {
+                    self.wake_user(*target);
+                }
+            }
+            Entry::Redacted { .. } | Entry::Profile { .. } => {}
+            Entry::Receipt { user, private: true, .. }
+            | Entry::AccountData { user, .. }
+            | Entry::ToDevice { user, .. }
+            | Entry::Account { user } => self.wake_user(*user),
+            Entry::Receipt { room, .. } => self.wake_room(*room),
+            Entry::Devices { user } => self.wake_sharers(*user),
+        }
+    }
+
+    fn wake_user(&self, user: User) {
+        if let Some(slot) = self.users.get(&user) {
+            slot.wake();
+        }
+    }
+
+    fn wake_room(&self, room: Room) {
+        for user in self.by_room.get(&room).into_iter().flatten() {
+            self.wake_user(*user);
+        }
+    }
+
+    /// Device lists concern the user and everyone who shares a room with them. A user without a place in the index
+    /// has no rooms here; then everybody looks.
+    fn wake_sharers(&self, user: User) {
+        match self.users.get(&user) {
+            Some(slot) => {
+                slot.wake();
+                for room in slot.rooms.iter() {
+                    self.wake_room(*room);
+                }
+            }
+            None => self.users.values().for_each(Slot::wake),
+        }
+    }
+
+    fn stop_listening(&mut self, user: User) {
+        let Some(slot) = self.users.get_mut(&user) else { return };
+        slot.listeners = slot.listeners.saturating_sub(1);
+        if slot.listeners == 0 {
+            self.idle += 1;
+        }
+        if self.idle > IDLE_SLOTS_MAX {
+            self.drop_idle();
+        }
+    }
+
+    fn drop_idle(&mut self) {
+        let idle: Vec<User> =
+            self.users.iter().filter(|(_, s)| s.listeners == 0).map(|(u, _)| *u).collect();
+        let none: Arc<[Room]> = Arc::new([]);
+        for user in idle {
+            self.set_rooms(user, &none);
+            self.users.remove(&user);
+        }
+        self.idle = 0;
+    }
+}
+
+/// A registered interest. Made *before* the store is read, so that nothing falls between reading and waiting.
+pub struct Listener {
+    tail: Arc<Tail>,
+    tenant: Tenant,
+    user: User,
+    signal: watch::Receiver<u64>,
+}
+
+impl Listener {
+    /// Forgets what has happened so far: call it before reading the store.
+    pub fn mark_seen(&mut self) { self.signal.mark_unchanged(); }
+
+    /// Returns when something has happened since [`Listener::mark_seen`] that may concern the user.
+    pub async fn changed(&mut self) {
+        // The slot lives as long as the listener, so the channel cannot be closed.
+        let _ = self.signal.changed().await;
+    }
+
+    /// The rooms that the user is in. Says whether they were others: then something may have happened in
+    /// them unnoticed, and the store is to be read again.
+    pub fn set_rooms(&self, rooms: &Arc<[Room]>) -> bool {
+        let mut all = self.tail.sleepers.lock();
+        all.get_mut(&self.tenant).is_some_and(|sleepers| sleepers.set_rooms(self.user, rooms))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(sleepers) = self.tail.sleepers.lock().get_mut(&self.tenant) {
+            sleepers.stop_listening(self.user);
+        }
+    }
+}

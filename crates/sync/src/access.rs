@@ -1,0 +1,53 @@
+//! Who may read a room at all, and up to where.
+
+use base::{Error, Reply, Room, Seq, User};
+use ruma::RoomId;
+use serde::Deserialize;
+use store::{View, event, room, schema::Standing};
+
+/// How somebody may read a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The room.
+    pub room: Room,
+    /// The last position that can hold anything for them.
+    pub upto: Seq,
+}
+
+/// Joined: everything. Left: up to the leave. Never there: only world-readable rooms.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN`, for rooms that do not exist too.
+pub fn of(view: &View, room_id: &RoomId, viewer: User) -> Reply<Access> {
+    let forbidden = || Error::forbidden("you are not in this room");
+    let room = room::find(view, room_id)?.ok_or_else(forbidden)?;
+    let member = room::member(view, room, viewer)?;
+    match member {
+        Some(m) if m.standing == Standing::Join => return Ok(Access { room, upto: view.head() }),
+        Some(m) if matches!(m.standing, Standing::Leave | Standing::Ban) => {
+            let forgotten = room::membership(view, viewer, room)?.is_some_and(|m| m.forgotten);
+            if !forgotten {
+                let left = event::order(view, m.event)?.unwrap_or_default();
+                let open = world_readable(view, room)?;
+                return Ok(Access { room, upto: if open { view.head() } else { left } });
+            }
+        }
+        _ => {}
+    }
+    if world_readable(view, room)? {
+        return Ok(Access { room, upto: view.head() });
+    }
+    Err(forbidden())
+}
+
+/// May anyone read the room now?
+pub fn world_readable(view: &View, room: Room) -> Reply<bool> {
+    #[derive(Deserialize)]
+    struct Content {
+        history_visibility: Option<String>,
+    }
+    let head = room::head(view, room)?;
+    let content: Option<Content> =
+        room::state(view, head.state, "m.room.history_visibility", "")?.and_then(|e| e.content_as());
+    Ok(content.and_then(|c| c.history_visibility).as_deref() == Some("world_readable"))
+}

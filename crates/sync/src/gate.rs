@@ -1,0 +1,135 @@
+//! The one gate towards clients: which events of a room a viewer may see. It gathers what the pure rule
+//! ([`protocol::visible`]) asks for, once per version of the room's state.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use base::{Event, Reply, Room, Seq, User};
+use protocol::visible::{Around, History, Presence, Visibility, visible};
+use ruma::UserId;
+use serde::Deserialize;
+use store::{
+    View,
+    event::{self, Stored},
+    room,
+    schema::Standing,
+    state::{self, Root},
+};
+
+/// One viewer looking at one room through one view.
+pub struct Gate<'a> {
+    view: &'a View,
+    room: Room,
+    viewer: User,
+    viewer_id: &'a UserId,
+    /// The last position at which the viewer joined; `MAX` while they are in.
+    last_join: Option<Seq>,
+    at_root: RefCell<HashMap<Root, (History, Presence)>>,
+    of_event: RefCell<HashMap<Event, History>>,
+}
+
+/// Steps back through a viewer's member events to find the last join: more changes than this since are not
+/// made by people.
+const MEMBER_STEPS_MAX: usize = 100;
+
+impl<'a> Gate<'a> {
+    /// A gate for a viewer who is, was or never was in the room.
+    pub fn new(view: &'a View, room: Room, viewer: User, viewer_id: &'a UserId) -> Reply<Gate<'a>> {
+        let last_join = match room::member(view, room, viewer)? {
+            Some(m) if m.standing == Standing::Join => Some(Seq::MAX),
+            Some(m) => last_join(view, m.event)?,
+            None => None,
+        };
+        let at_root = RefCell::default();
+        Ok(Gate { view, room, viewer, viewer_id, last_join, at_root, of_event: RefCell::default() })
+    }
+
+    /// Is the viewer joined now?
+    pub fn is_joined(&self) -> bool { self.last_join == Some(Seq::MAX) }
+
+    /// May the viewer see the event at this position?
+    pub fn sees(&self, stored: &Stored, order: Seq) -> Reply<bool> {
+        if stored.row.room != self.room {
+            return Ok(false);
+        }
+        let before = self.at(stored.row.before)?;
+        // Only the room's visibility and the viewer's own membership can change the answer.
+        let changes = stored.is_state("m.room.history_visibility")
+            || (stored.is_state("m.room.member")
+                && stored.row.state_key.as_deref() == Some(self.viewer_id.as_str()));
+        let after = if changes { self.at(stored.row.after)? } else { before };
+        Ok(visible(&Visibility {
+            history: Around { before: before.0, after: after.0 },
+            presence: Around { before: before.1, after: after.1 },
+            joined_later: self.last_join.is_some_and(|joined| joined > order),
+        }))
+    }
+
+    /// The viewer's membership when the event was sent, in the spec's word (`unsigned.membership`).
+    pub fn membership_at(&self, stored: &Stored) -> Reply<&'static str> {
+        let own = stored.is_state("m.room.member")
+            && stored.row.state_key.as_deref() == Some(self.viewer_id.as_str());
+        let root = if own { stored.row.after } else { stored.row.before };
+        if let Some((_, Presence::Joined)) = self.at_root.borrow().get(&root) {
+            return Ok("join");
+        }
+        let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
+        Ok(member.and_then(|m| standing(&m)).map_or("leave", Standing::as_str))
+    }
+
+    /// History visibility and the viewer's presence in a version of the state.
+    fn at(&self, root: Root) -> Reply<(History, Presence)> {
+        if let Some(known) = self.at_root.borrow().get(&root) {
+            return Ok(*known);
+        }
+        let history = match state::get(self.view, root, "m.room.history_visibility", "")? {
+            Some(event) => self.history_of(event)?,
+            None => History::read(None),
+        };
+        let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
+        let presence = Presence::read(member.and_then(|m| standing(&m)).map(Standing::as_str));
+        self.at_root.borrow_mut().insert(root, (history, presence));
+        Ok((history, presence))
+    }
+
+    fn history_of(&self, event: Event) -> Reply<History> {
+        if let Some(known) = self.of_event.borrow().get(&event) {
+            return Ok(*known);
+        }
+        #[derive(Deserialize)]
+        struct Content {
+            history_visibility: Option<String>,
+        }
+        let content: Option<Content> = event::load(self.view, event)?.content_as();
+        let history = History::read(content.and_then(|c| c.history_visibility).as_deref());
+        self.of_event.borrow_mut().insert(event, history);
+        Ok(history)
+    }
+
+    /// The viewer.
+    pub fn viewer(&self) -> User { self.viewer }
+}
+
+/// The `membership` of a member event.
+pub fn standing(stored: &Stored) -> Option<Standing> {
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        membership: Option<std::borrow::Cow<'a, str>>,
+    }
+    let content: Content<'_> = stored.content_as()?;
+    Standing::parse(&content.membership?)
+}
+
+/// The position of the last join among a member event and those it replaced.
+fn last_join(view: &View, member: Event) -> Reply<Option<Seq>> {
+    let mut next = Some(member);
+    for _ in 0..MEMBER_STEPS_MAX {
+        let Some(event) = next else { return Ok(None) };
+        let stored = event::load(view, event)?;
+        if standing(&stored) == Some(Standing::Join) {
+            return event::order(view, event);
+        }
+        next = stored.row.replaces;
+    }
+    Ok(None)
+}

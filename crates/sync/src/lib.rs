@@ -1,0 +1,21 @@
+//! Reading: what a client sees of its rooms. `/sync`, paging, single events, relations and threads.
+//!
+//! Everything a client can see is a position on the log. Nothing here writes, and nothing is kept per token: an answer
+//! is a function of the view, the caller and the token. Every event passes the one [`gate`].
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod client_event;
+pub mod context;
+pub mod filter;
+pub mod gate;
+pub mod json;
+pub mod messages;
+pub mod relations;
+pub mod threads;
+mod timeline;
+pub mod token;
+pub mod unread;
+pub mod v3;
+
+pub use token::Token;

@@ -1,0 +1,370 @@
+//! Unread and highlight counts: a fold of the user's push rules over the timeline since what they have read.
+//!
+//! Nothing is counted when a message is sent (a message in a room of 100,000 is written once); counts are folded when
+//! somebody looks, from where the last look stopped. What is remembered is only a cache: it names the receipts
+//! and rules it was made with, and is made anew if they differ.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use base::{Event, Reply, Room, Seq, User};
+use protocol::{
+    power::PowerLevels,
+    push::{CompiledRules, Context, Flat, with_defaults},
+};
+use ruma::{RoomVersionId, UserId, push::Ruleset};
+use serde::Deserialize;
+use store::{
+    CacheSpace, Direction, Kind, View,
+    event::{self, Stored},
+    room,
+    schema::{ACCOUNT_DATA, RECEIPTS, Receipt, TIMELINE},
+    user,
+};
+
+static FLAT: CacheSpace = CacheSpace { tag: 20, owned: Some(Kind::Event) };
+static RULES: CacheSpace = CacheSpace { tag: 21, owned: Some(Kind::AccountData) };
+static FOLDS: CacheSpace = CacheSpace { tag: 22, owned: None };
+
+/// Rows read at once.
+const CHUNK: usize = 512;
+/// Receipts of one user in one room: one for each thread.
+const RECEIPTS_MAX: usize = 10_000;
+/// Steps from an event to what it relates to, to find its thread (spec: "Threaded read receipts").
+const THREAD_STEPS_MAX: usize = 3;
+
+/// What a user has not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Events that notify.
+    pub notifications: u64,
+    /// Events that highlight.
+    pub highlights: u64,
+}
+
+/// Counts of a room: for the main timeline, and for each thread that has any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Outside threads.
+    pub main: Count,
+    /// By thread root.
+    pub threads: BTreeMap<Event, Count>,
+}
+
+impl Counts {
+    /// Everything together, for clients that know no threads.
+    pub fn total(&self) -> Count {
+        self.threads.values().fold(self.main, |sum, c| Count {
+            notifications: sum.notifications + c.notifications,
+            highlights: sum.highlights + c.highlights,
+        })
+    }
+}
+
+/// Where the user has read up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Read {
+    /// Nothing at or before this counts: the unthreaded receipt, or the user's join.
+    all: Seq,
+    /// In the main timeline.
+    main: Seq,
+    /// In threads.
+    threads: BTreeMap<Event, Seq>,
+}
+
+#[derive(Clone, Debug)]
+struct Fold {
+    upto: Seq,
+    read: Read,
+    rules: u64,
+    counts: Counts,
+}
+
+/// Counts of a room for a user who joined it with `member`, up to the head of the view.
+pub fn counts(
+    view: &View,
+    viewer: User,
+    viewer_id: &UserId,
+    room: Room,
+    member: Event,
+) -> Reply<Counts> {
+    let rules = rules(view, viewer, viewer_id)?;
+    let read = read_upto(view, viewer, room, member)?;
+    let id = u128::from(viewer.0) << 64 | u128::from(room.0);
+    let known = view.recall::<Fold>(&FOLDS, id).filter(|fold| fold.upto <= view.head());
+    let mut fold = match known {
+        Some(fold) if fold.rules == rules.stamp && fold.read == read => (*fold).clone(),
+        Some(fold) if fold.rules == rules.stamp => match fold.advanced(&read) {
+            Some(fold) => fold,
+            None => Fold::new(read.clone(), rules.stamp),
+        },
+        _ => Fold::new(read.clone(), rules.stamp),
+    };
+    if fold.upto < view.head() {
+        let mut folder = Folder { view, viewer, room, rules: &rules.compiled, levels: None };
+        if !folder.run(&mut fold)? {
+            // A redaction took back something already counted: once more from the receipts.
+            fold = Fold::new(read, rules.stamp);
+            folder.run(&mut fold)?;
+        }
+        let bytes = 128 + 48 * (fold.counts.threads.len() + fold.read.threads.len());
+        view.remember(&FOLDS, id, Arc::new(fold.clone()), bytes);
+    }
+    Ok(fold.counts)
+}
+
+impl Fold {
+    fn new(read: Read, rules: u64) -> Fold {
+        Fold { upto: read.all, read, rules, counts: Counts::default() }
+    }
+
+    /// The fold after receipts moved, if that needs no recount: what moved has moved past all that was counted.
+    fn advanced(&self, to: &Read) -> Option<Fold> {
+        let mut fold = self.clone();
+        if to.all != self.read.all {
+            if to.all < self.upto {
+                return None;
+            }
+            fold.counts = Counts::default();
+            fold.upto = to.all;
+            fold.read = to.clone();
+            return Some(fold);
+        }
+        if to.main != self.read.main {
+            if to.main < self.upto {
+                return None;
+            }
+            fold.counts.main = Count::default();
+        }
+        for (thread, at) in &to.threads {
+            if self.read.threads.get(thread) != Some(at) {
+                if *at < self.last_of_thread(*thread) {
+                    return None;
+                }
+                fold.counts.threads.remove(thread);
+            }
+        }
+        fold.read = to.clone();
+        Some(fold)
+    }
+
+    /// We do not know where a thread's last counted event lies, so everything counted may be it.
+    fn last_of_thread(&self, thread: Event) -> Seq {
+        if self.counts.threads.contains_key(&thread) { self.upto } else { Seq::ZERO }
+    }
+}
+
+struct Folder<'a> {
+    view: &'a View,
+    viewer: User,
+    room: Room,
+    rules: &'a CompiledRules,
+    /// Power levels of the last state looked at.
+    levels: Option<(store::state::Root, PowerLevels)>,
+}
+
+impl Folder<'_> {
+    /// Folds up to the head. False: something counted before was redacted, so the fold is void.
+    fn run(&mut self, fold: &mut Fold) -> Reply<bool> {
+        let head = self.view.head();
+        let started = fold.upto;
+        let mut from = fold.upto.next();
+        loop {
+            let rows: Vec<((Room, Seq), Event)> = self.view.range(
+                &TIMELINE,
+                (self.room, from),
+                (self.room, head.next()),
+                Direction::Forward,
+                CHUNK,
+            )?;
+            let full = rows.len() == CHUNK;
+            for ((_, seq), event) in rows {
+                from = seq.next();
+                let stored = event::load(self.view, event)?;
+                if stored.row.kind == "m.room.redaction" && self.voids(&stored, fold, started)? {
+                    return Ok(false);
+                }
+                self.take(fold, seq, &stored)?;
+            }
+            if !full {
+                break;
+            }
+        }
+        fold.upto = head;
+        Ok(true)
+    }
+
+    /// Does this redaction take back an event that an earlier look counted?
+    fn voids(&self, redaction: &Stored, fold: &Fold, started: Seq) -> Reply<bool> {
+        let Some(target) = redacts(redaction) else { return Ok(false) };
+        let Some(event) = event::find(self.view, &target)? else { return Ok(false) };
+        let order = event::order(self.view, event)?.unwrap_or_default();
+        Ok(order > fold.read.all && order <= started)
+    }
+
+    fn take(&mut self, fold: &mut Fold, seq: Seq, stored: &Stored) -> Reply<()> {
+        let thread = thread_of(self.view, stored)?;
+        if stored.row.sender == self.viewer {
+            // Whoever sends has read what was before (spec: "Receiving notifications").
+            match thread {
+                None => fold.counts.main = Count::default(),
+                Some(root) => drop(fold.counts.threads.remove(&root)),
+            }
+            return Ok(());
+        }
+        let read = match thread {
+            None => fold.read.main,
+            Some(root) => fold.read.threads.get(&root).copied().unwrap_or_default(),
+        };
+        if seq <= read.max(fold.read.all) || stored.row.redacted_by.is_some() {
+            return Ok(());
+        }
+        let (notify, highlight) = self.judge(stored)?;
+        if notify {
+            let count = match thread {
+                None => &mut fold.counts.main,
+                Some(root) => fold.counts.threads.entry(root).or_default(),
+            };
+            count.notifications += 1;
+            count.highlights += u64::from(highlight);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, stored: &Stored) -> Reply<(bool, bool)> {
+        let flat = self.view.cached(&FLAT, u128::from(stored.event.0), |_| {
+            Ok((Flat::of_event(stored.client()), stored.client().len()))
+        })?;
+        let info = room::info(self.view, self.room)?;
+        let sender = user::id(self.view, stored.row.sender)?;
+        if self.levels.as_ref().is_none_or(|(root, _)| *root != stored.row.before) {
+            self.levels = Some((stored.row.before, levels(self.view, self.room, stored)?));
+        }
+        let levels = self.levels.as_ref().map(|(_, l)| l);
+        let may = |key: &str| {
+            levels.is_some_and(|l| {
+                l.notification(key)
+                    .is_some_and(|needed| l.user(&sender) >= protocol::power::Power::Level(needed))
+            })
+        };
+        let context = Context {
+            room_id: &info.id,
+            joined_members: stored.row.joined,
+            sender_may_notify: &may,
+            display_name: None,
+        };
+        let outcome = self.rules.evaluate(&flat, &context);
+        Ok((outcome.notify, outcome.notify && outcome.highlight))
+    }
+}
+
+/// What a redaction redacts, wherever its room version keeps it.
+fn redacts(stored: &Stored) -> Option<ruma::OwnedEventId> {
+    #[derive(Deserialize)]
+    struct Redacts {
+        redacts: Option<ruma::OwnedEventId>,
+    }
+    let within: Option<Redacts> = stored.content_as();
+    let beside: Option<Redacts> = serde_json::from_str(stored.client()).ok();
+    within.and_then(|r| r.redacts).or_else(|| beside.and_then(|r| r.redacts))
+}
+
+fn levels(view: &View, room: Room, stored: &Stored) -> Reply<PowerLevels> {
+    let info = room::info(view, room)?;
+    let version = RoomVersionId::try_from(info.version.as_str())
+        .map_err(|e| base::Error::fault(format!("room {room}: {e}")))?;
+    let rules = protocol::rules(&version)
+        .ok_or_else(|| base::Error::fault(format!("room version {version} is not known")))?;
+    let content = room::state(view, stored.row.before, "m.room.power_levels", "")?;
+    let creators = info.creators.iter().filter_map(|c| ruma::OwnedUserId::try_from(c.as_str()).ok());
+    PowerLevels::from_content(
+        &rules.authorization,
+        content.as_ref().map(|c| c.content()),
+        creators.collect::<Vec<_>>(),
+    )
+    .map_err(|e| base::Error::fault(format!("power levels of room {room}: {e:?}")))
+}
+
+/// The root of the thread that an event belongs to: its own relation, or that of what it relates to.
+pub fn thread_of(view: &View, stored: &Stored) -> Reply<Option<Event>> {
+    let mut relates = stored.row.relates.clone();
+    for _ in 0..THREAD_STEPS_MAX {
+        match relates {
+            None => return Ok(None),
+            Some((root, how)) if how == "m.thread" => return Ok(Some(root)),
+            Some((parent, _)) => relates = event::load(view, parent)?.row.relates.clone(),
+        }
+    }
+    Ok(None)
+}
+
+/// A user's push rules, compiled, and a number that tells them from earlier ones.
+pub struct UserRules {
+    /// The rules.
+    pub compiled: CompiledRules,
+    /// A hash of what they were made from.
+    pub stamp: u64,
+}
+
+/// The user's push rules, compiled.
+pub fn rules(view: &View, viewer: User, viewer_id: &UserId) -> Reply<Arc<UserRules>> {
+    view.cached(&RULES, u128::from(viewer.0), |view| {
+        let key = (viewer, Room(0), "m.push_rules".to_owned());
+        #[derive(Deserialize)]
+        struct Content {
+            global: Ruleset,
+        }
+        let stored = view.get(&ACCOUNT_DATA, key)?.map(|d| d.content);
+        let mut hasher = DefaultHasher::new();
+        stored.hash(&mut hasher);
+        let content = stored.and_then(|text| serde_json::from_str::<Content>(&text).ok());
+        let rules = with_defaults(content.map(|c| c.global), viewer_id);
+        let compiled = CompiledRules::compile(&rules, viewer_id);
+        Ok((UserRules { compiled, stamp: hasher.finish() }, 8 * 1024))
+    })
+}
+
+fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
+    let joined = event::order(view, member)?.unwrap_or_default();
+    let joined = first_join(view, member, joined)?;
+    let mut read = Read { all: joined, ..Read::default() };
+    let rows: Vec<((Room, User, String, u8), Receipt)> =
+        view.under(&RECEIPTS, (room, viewer), RECEIPTS_MAX)?;
+    for ((_, _, thread, _), receipt) in rows {
+        match thread.as_str() {
+            "" => read.all = read.all.max(receipt.order),
+            "main" => read.main = read.main.max(receipt.order),
+            root => {
+                let root = <&ruma::EventId>::try_from(root).ok();
+                let root = root.map(|id| event::find(view, id)).transpose()?.flatten();
+                if let Some(root) = root {
+                    let at = read.threads.entry(root).or_default();
+                    *at = (*at).max(receipt.order);
+                }
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// Member events of one stay looked back through: profile changes between join and now.
+const STAY_STEPS_MAX: usize = 200;
+
+/// When this stay began: the member event that first said `join`, not the last change of name.
+fn first_join(view: &View, member: Event, order: Seq) -> Reply<Seq> {
+    let mut at = order;
+    let mut stored = event::load(view, member)?;
+    for _ in 0..STAY_STEPS_MAX {
+        let Some(before) = stored.row.replaces else { break };
+        let before = event::load(view, before)?;
+        if crate::gate::standing(&before) != Some(store::schema::Standing::Join) {
+            break;
+        }
+        at = event::order(view, before.event)?.unwrap_or(at);
+        stored = before;
+    }
+    Ok(at)
+}

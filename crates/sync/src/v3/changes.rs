@@ -1,0 +1,82 @@
+//! What has changed for a user since a position, according to the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Reply, Room, Seq, User};
+use store::{View, log::Entry, room};
+
+/// See the module.
+pub(super) struct Changes {
+    /// The rooms that anything happened in, in order; `None`: look at all.
+    rooms: Option<BTreeSet<Room>>,
+    /// Receipts that moved: by room, whose. `None` as above.
+    receipts: Option<BTreeMap<Room, BTreeSet<User>>>,
+    /// Own account data that changed: by room (0: global), types.
+    account_data: Option<BTreeMap<Room, BTreeSet<String>>>,
+    /// Users whose devices changed.
+    pub(super) devices: BTreeSet<User>,
+}
+
+impl Changes {
+    pub(super) fn gather(view: &View, me: User, since: Option<Seq>, scan_max: usize) -> Reply<Changes> {
+        let all = Changes { rooms: None, receipts: None, account_data: None, devices: BTreeSet::new() };
+        let Some(since) = since else { return Ok(all) };
+        if view.head().0 - since.0 > scan_max as u64 {
+            return Ok(all);
+        }
+        let joined = room::joined_rooms(view, me)?;
+        let in_room = |room: &Room| joined.binary_search(room).is_ok();
+        let mut rooms = BTreeSet::new();
+        let mut receipts: BTreeMap<Room, BTreeSet<User>> = BTreeMap::new();
+        let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
+        let mut devices = BTreeSet::new();
+        for (_, entry) in view.log(since, view.head(), scan_max)? {
+            match entry {
+                Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
+                    rooms.insert(room);
+                }
+                Entry::Receipt { room, user, private } if in_room(&room) && (!private || user == me) => {
+                    rooms.insert(room);
+                    receipts.entry(room).or_default().insert(user);
+                }
+                Entry::AccountData { user, room, kind } if user == me => {
+                    rooms.extend(room);
+                    account_data.entry(room.unwrap_or_default()).or_default().insert(kind);
+                }
+                Entry::Devices { user } => {
+                    devices.insert(user);
+                }
+                _ => {}
+            }
+        }
+
+        Ok(Changes {
+            rooms: Some(rooms),
+            receipts: Some(receipts),
+            account_data: Some(account_data),
+            devices,
+        })
+    }
+
+    /// Rooms to look at; `None`: all.
+    pub(super) fn rooms(&self) -> Option<&BTreeSet<Room>> { self.rooms.as_ref() }
+
+    /// Also look at these rooms.
+    pub(super) fn also(&mut self, more: impl IntoIterator<Item = Room>) {
+        if let Some(rooms) = &mut self.rooms {
+            rooms.extend(more);
+        }
+    }
+
+    /// Whose receipts moved in a room: `None`: unknown, look at all.
+    pub(super) fn receipts(&self, room: Room) -> Option<Vec<User>> {
+        let by_room = self.receipts.as_ref()?;
+        Some(by_room.get(&room).map_or_else(Vec::new, |users| users.iter().copied().collect()))
+    }
+
+    /// Types of own account data that changed in a room (0: global); `None`: look at all.
+    pub(super) fn account_data(&self, room: Room) -> Option<Vec<String>> {
+        let by_room = self.account_data.as_ref()?;
+        Some(by_room.get(&room).map_or_else(Vec::new, |kinds| kinds.iter().cloned().collect()))
+    }
+}

@@ -1,0 +1,143 @@
+//! What an answer holds beside joined rooms: invites, knocks, left rooms, global account data, device lists.
+
+use std::collections::BTreeSet;
+
+use base::{Reply, Room, Seq};
+use store::{
+    event, room,
+    schema::{Membership, Standing},
+    user,
+};
+
+use super::Context;
+use crate::{
+    gate::{Gate, standing},
+    json::Out,
+};
+
+impl Context<'_> {
+    /// Has this membership changed for the client?
+    fn is_new(&self, membership: &Membership) -> Reply<bool> {
+        let Some(since) = self.since else { return Ok(true) };
+        Ok(self.ask.full_state || event::order(self.view, membership.event)?.unwrap_or_default() > since)
+    }
+
+    pub(super) fn invited(&self, out: &mut Out, _: Room, m: &Membership) -> Reply<bool> {
+        if m.standing != Standing::Invite || !self.is_new(m)? {
+            return Ok(false);
+        }
+        let sender = user::id(self.view, m.sender)?;
+        if self.ignored.iter().any(|i| i == sender.as_str()) {
+            return Ok(false);
+        }
+        stripped(out, "invite_state", m);
+        Ok(true)
+    }
+
+    pub(super) fn knocked(&self, out: &mut Out, _: Room, m: &Membership) -> Reply<bool> {
+        if m.standing != Standing::Knock || !self.is_new(m)? {
+            return Ok(false);
+        }
+        stripped(out, "knock_state", m);
+        Ok(true)
+    }
+
+    /// A room that the user has left or was put out of since, up to and with the event that says so.
+    pub(super) fn left(&self, out: &mut Out, room: Room, m: &Membership) -> Reply<bool> {
+        let gone = matches!(m.standing, Standing::Leave | Standing::Ban);
+        if !gone || m.forgotten || !self.is_new(m)? {
+            return Ok(false);
+        }
+        let since = match self.since {
+            None if !self.ask.filter.include_leave => return Ok(false),
+            Some(since) => self.was_in(room, since)?.then_some(since),
+            None => None,
+        };
+        let end = event::order(self.view, m.event)?.unwrap_or_default();
+        let gate = Gate::new(self.view, room, self.ask.user, self.viewer_id)?;
+        let window = self.window(room, &gate, since, end)?;
+        let writer = self.writer(&gate);
+        if !m.was_joined {
+            // An invite declined or withdrawn, a knock refused: nothing of the room but the event itself.
+            return self.only_leave(out, m, &writer, end);
+        }
+        self.timeline(out, &writer, &window)?;
+        self.state(out, &writer, room, &window)?;
+        Ok(true)
+    }
+
+    fn only_leave(
+        &self,
+        out: &mut Out,
+        m: &Membership,
+        writer: &crate::client_event::Writer<'_>,
+        end: Seq,
+    ) -> Reply<bool> {
+        let stored = event::load(self.view, m.event)?;
+        out.key("timeline").open().key("events").open_array();
+        writer.write(out, &stored)?;
+        out.close_array().key("limited").flag(false);
+        out.key("prev_batch").text(&crate::Token::at(Seq(end.0.saturating_sub(1))).to_string()).close();
+        out.key("state").open().key("events").open_array().close_array().close();
+        Ok(true)
+    }
+
+    fn was_in(&self, room: Room, since: Seq) -> Reply<bool> {
+        let root = room::state_at(self.view, room, since)?;
+        let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
+        Ok(member.and_then(|m| standing(&m)) == Some(Standing::Join))
+    }
+
+    pub(super) fn account_data(&self, out: &mut Out) -> Reply<()> {
+        let before = out.mark();
+        out.key("account_data").open().key("events").open_array();
+        let start = out.mark();
+        let wanted = |kind: &str| self.ask.filter.account_data.kind(kind);
+        self.data_events(out, Room(0), self.since, wanted)?;
+        if self.since.is_none() && wanted("m.push_rules") && !self.has_push_rules()? {
+            let rules = protocol::push::with_defaults(None, self.viewer_id);
+            if let Ok(rules) = serde_json::to_string(&rules) {
+                out.open().key("type").text("m.push_rules").key("content").open();
+                out.key("global").raw(&rules).close().close();
+            }
+        }
+        if out.mark() == start {
+            out.take_back(before);
+        } else {
+            out.close_array().close();
+        }
+        Ok(())
+    }
+
+    fn has_push_rules(&self) -> Reply<bool> {
+        let key = (self.ask.user, Room(0), "m.push_rules".to_owned());
+        self.view.has(&store::schema::ACCOUNT_DATA, key)
+    }
+
+    /// Users whose devices changed, as far as the caller shares a room with them.
+    pub(super) fn device_lists(&self, out: &mut Out) -> Reply<()> {
+        let mine: BTreeSet<Room> =
+            room::joined_rooms(self.view, self.ask.user)?.iter().copied().collect();
+        let mut changed = Vec::new();
+        for user in &self.changes.devices {
+            let shared = *user == self.ask.user
+                || room::joined_rooms(self.view, *user)?.iter().any(|room| mine.contains(room));
+            if shared {
+                changed.push(user::id(self.view, *user)?);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        out.key("device_lists").open().key("changed").open_array();
+        for id in changed {
+            out.text(id.as_str());
+        }
+        out.close_array().key("left").open_array().close_array().close();
+        Ok(())
+    }
+}
+
+fn stripped(out: &mut Out, key: &str, m: &Membership) {
+    out.key(key).open().key("events").raw(m.stripped.as_deref().unwrap_or("[]")).close();
+}

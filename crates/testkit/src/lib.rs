@@ -1,0 +1,18 @@
+//! Oracles and fixtures for tests: a small world of users and rooms over the memory engine, a naive model of what
+//! each user may see of it, and a client that follows `/sync` as real ones do.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that fails ends the test, and that is its way to say so"
+)]
+
+mod client;
+mod naive;
+mod world;
+
+pub use client::Client;
+pub use naive::{Naive, Unread, naive, receipts, unread};
+pub use world::{Op, Sent, World};

@@ -1,0 +1,259 @@
+//! A world of a few users and rooms, changed by random deeds through the real domain functions.
+
+use std::sync::Arc;
+
+use base::{Reply, Room, User};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId,
+    api::client::room::create_room::v3::{Request, RoomPreset},
+    server_name,
+};
+use serde_json::{Value, json, value::to_raw_value};
+use store::{Options, Store, Tx, schema::TIMELINE};
+
+/// One deed. Numbers are taken modulo what there is; what the rules forbid simply does not happen.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A message.
+    Send(usize, usize, Sent),
+    /// Joins.
+    Join(usize, usize),
+    /// Leaves.
+    Leave(usize, usize),
+    /// Invites another.
+    Invite(usize, usize, usize),
+    /// Removes another.
+    Kick(usize, usize, usize),
+    /// Sets the topic.
+    Topic(usize, usize, u8),
+    /// Sets who may see history.
+    History(usize, usize, u8),
+    /// Redacts an event of the room.
+    Redact(usize, usize, usize),
+    /// Marks an event as read: privately or not, in its thread or not.
+    Read(usize, usize, usize, bool, bool),
+    /// The user's client syncs.
+    Sync(usize),
+    /// Somebody else's client syncs with a filter of its own from the beginning.
+    Fresh(usize, u8),
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub enum Sent {
+    /// Text.
+    Text,
+    /// Text that mentions a user.
+    Mention(usize),
+    /// Text that mentions everybody.
+    MentionRoom,
+    /// A reply in the thread of an event.
+    Thread(usize),
+    /// A reaction to an event.
+    Reaction(usize),
+    /// An edit of an event.
+    Edit(usize),
+}
+
+/// Users, rooms, and the store that holds them.
+pub struct World {
+    /// The store.
+    pub store: Store,
+    /// The users.
+    pub users: Vec<(User, OwnedUserId)>,
+    /// The rooms.
+    pub rooms: Vec<(Room, OwnedRoomId)>,
+    count: u64,
+}
+
+impl World {
+    /// `users` people, and three rooms: public; private; public with history for members only.
+    pub fn new(users: usize) -> World {
+        let key = protocol::SigningKey::generate([9; 32], "test").unwrap();
+        let options = Options {
+            threads: 1,
+            cache_bytes: 1 << 20,
+            ..Options::new(server_name!("x.test").to_owned(), Arc::new(key))
+        };
+        let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
+        let ids: Vec<OwnedUserId> =
+            (0..users).map(|n| format!("@u{n}:x.test").try_into().unwrap()).collect();
+        let for_tx = ids.clone();
+        let numbers = store
+            .write_here(move |tx| {
+                for_tx.iter().map(|id| store::user::intern(tx, id)).collect::<Reply<Vec<_>>>()
+            })
+            .unwrap()
+            .value;
+        let users = numbers.into_iter().zip(ids).collect();
+        let mut world = World { store, users, rooms: Vec::new(), count: 0 };
+        for (owner, preset, history) in [
+            (0, RoomPreset::PublicChat, None),
+            (1, RoomPreset::PrivateChat, None),
+            (2 % world.users.len(), RoomPreset::PublicChat, Some("joined")),
+        ] {
+            world.create(owner, preset, history);
+        }
+        world
+    }
+
+    fn create(&mut self, owner: usize, preset: RoomPreset, history: Option<&'static str>) {
+        let user = self.users[owner].0;
+        let (room, id) = self
+            .store
+            .write_here(move |tx| {
+                let mut request = Request::new();
+                request.preset = Some(preset.clone());
+                let id = rooms::create::create(tx, user, &RoomVersionId::V11, &request)?;
+                if let Some(history) = history {
+                    let content = json!({"history_visibility": history});
+                    let content = to_raw_value(&content).unwrap();
+                    rooms::state::put(tx, user, &id, "m.room.history_visibility", "", &content)?;
+                }
+                let room = store::room::find(tx, &id)?.unwrap();
+                Ok((room, id))
+            })
+            .unwrap()
+            .value;
+        self.rooms.push((room, id));
+    }
+
+    /// The ids of a room's events, in order.
+    pub fn events(&self, room: Room) -> Vec<OwnedEventId> {
+        self.store
+            .read_here(|view| {
+                let rows: Vec<((Room, base::Seq), base::Event)> =
+                    view.under(&TIMELINE, (room,), 100_000)?;
+                rows.iter().map(|(_, e)| Ok(store::event::load(view, *e)?.id.clone())).collect()
+            })
+            .unwrap()
+    }
+
+    fn pick(&self, room: Room, n: usize) -> OwnedEventId {
+        let events = self.events(room);
+        events[events.len() - 1 - n % events.len().min(12)].clone()
+    }
+
+    fn write(&self, f: impl FnMut(&mut Tx) -> Reply<()> + Send + 'static) {
+        match self.store.write_here(f) {
+            Ok(_) | Err(base::Error::Refused(_)) => {}
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+
+    /// Carries out a deed (but for syncs, which are the test's).
+    pub fn perform(&mut self, op: &Op) {
+        self.count += 1;
+        let user = |n: usize| self.users[n % self.users.len()].clone();
+        let room = |n: usize| self.rooms[n % self.rooms.len()].clone();
+        match op.clone() {
+            Op::Send(u, r, what) => {
+                let ((u, _), (number, r)) = (user(u), room(r));
+                let (kind, content) = self.message(number, &what);
+                let txn = format!("t{}", self.count);
+                let content = to_raw_value(&content).unwrap();
+                self.write(move |tx| {
+                    let txn = rooms::Txn { device: "D", path: "send", id: &txn };
+                    rooms::send::send(tx, u, &r, kind, &content, txn).map(drop)
+                });
+            }
+            Op::Join(u, r) => {
+                let ((u, _), (_, r)) = (user(u), room(r));
+                self.write(move |tx| rooms::join::join(tx, u, false, (&*r).into(), None).map(drop));
+            }
+            Op::Leave(u, r) => {
+                let ((u, _), (_, r)) = (user(u), room(r));
+                self.write(move |tx| rooms::leave::leave(tx, u, &r, None));
+            }
+            Op::Invite(u, v, r) => {
+                let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
+                self.write(move |tx| {
+                    let content = to_raw_value(&json!({"membership": "invite"})).unwrap();
+                    rooms::state::put(tx, u, &r, "m.room.member", v.as_str(), &content).map(drop)
+                });
+            }
+            Op::Kick(u, v, r) => {
+                let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
+                self.write(move |tx| rooms::kick::kick(tx, u, &r, &v, None));
+            }
+            Op::Topic(u, r, n) => self.put(u, r, "m.room.topic", json!({"topic": format!("t{n}")})),
+            Op::History(u, r, n) => {
+                let how = ["shared", "invited", "joined", "world_readable"][usize::from(n % 4)];
+                self.put(u, r, "m.room.history_visibility", json!({"history_visibility": how}));
+            }
+            Op::Redact(u, r, n) => {
+                let ((u, _), (number, r)) = (user(u), room(r));
+                let target = self.pick(number, n);
+                let txn = format!("t{}", self.count);
+                self.write(move |tx| {
+                    let txn = rooms::Txn { device: "D", path: "redact", id: &txn };
+                    rooms::redact::redact(tx, u, &r, &target, None, false, txn).map(drop)
+                });
+            }
+            Op::Read(u, r, n, private, threaded) => {
+                let ((u, _), (number, r)) = (user(u), room(r));
+                let target = self.pick(number, n);
+                self.write(move |tx| {
+                    let mark = match private {
+                        true => rooms::receipt::Mark::ReadPrivate,
+                        false => rooms::receipt::Mark::Read,
+                    };
+                    let thread = match threaded {
+                        false => None,
+                        true => Some(thread(tx, &target)?),
+                    };
+                    rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
+                });
+            }
+            Op::Sync(_) | Op::Fresh(..) => {}
+        }
+    }
+
+    fn put(&self, u: usize, r: usize, kind: &'static str, content: Value) {
+        let (user, _) = self.users[u % self.users.len()];
+        let (_, room) = self.rooms[r % self.rooms.len()].clone();
+        let content = to_raw_value(&content).unwrap();
+        self.write(move |tx| rooms::state::put(tx, user, &room, kind, "", &content).map(drop));
+    }
+
+    fn message(&self, room: Room, what: &Sent) -> (&'static str, Value) {
+        let n = self.count;
+        let text = |rest: Value| {
+            let mut content = json!({"msgtype": "m.text", "body": format!("message {n}")});
+            let (Value::Object(to), Value::Object(from)) = (&mut content, rest) else {
+                panic!("objects")
+            };
+            to.extend(from);
+            ("m.room.message", content)
+        };
+        let target = |n: usize| self.pick(room, n);
+        match what {
+            Sent::Text => text(json!({})),
+            Sent::Mention(u) => {
+                text(json!({"m.mentions": {"user_ids": [self.users[u % self.users.len()].1]}}))
+            }
+            Sent::MentionRoom => text(json!({"m.mentions": {"room": true}})),
+            Sent::Thread(n) => {
+                text(json!({"m.relates_to": {"rel_type": "m.thread", "event_id": target(*n)}}))
+            }
+            Sent::Edit(n) => text(json!({
+                "m.new_content": {"msgtype": "m.text", "body": "edited"},
+                "m.relates_to": {"rel_type": "m.replace", "event_id": target(*n)},
+            })),
+            Sent::Reaction(n) => {
+                let relation =
+                    json!({"rel_type": "m.annotation", "event_id": target(*n), "key": "x"});
+                ("m.reaction", json!({"m.relates_to": relation}))
+            }
+        }
+    }
+}
+
+/// The thread that an event is in, as receipts name it.
+fn thread(view: &store::View, id: &ruma::EventId) -> Reply<String> {
+    let event = store::event::load_id(view, id)?.unwrap();
+    Ok(match sync::unread::thread_of(view, &event)? {
+        None => "main".to_owned(),
+        Some(root) => store::event::load(view, root)?.id.to_string(),
+    })
+}
