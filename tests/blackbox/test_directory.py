@@ -141,6 +141,8 @@ def test_published_room_is_described(alice, bob, nobody):
         "join_rule": "public",
         "room_type": "m.space",
     }
+    # "When not present, the room is assumed to be public."
+    found.setdefault("join_rule", "public")
     assert {key: found.get(key) for key in wanted} == wanted
 
 

@@ -150,6 +150,16 @@ def test_answers_and_errors_carry_cors(alice, nobody):
         assert answer.headers["Access-Control-Allow-Origin"] == "*", answer
 
 
+def test_a_missing_body_is_an_empty_one(alice, bob):
+    """Clients post nothing where nothing is required (matrix-nio joins that way)."""
+    room = alice.create_room(preset="public_chat")
+    for verb in ("join", "leave", "join"):
+        answer = bob.raw("POST", bob.room_call(room, verb))
+        assert answer.status == 200, answer
+    assert bob.raw("POST", path(f"{V3}/join", room)).status == 200
+    assert bob.raw("POST", f"{V3}/logout").status == 200
+
+
 def test_unknown_query_parameters_and_body_keys_are_ignored(alice):
     assert alice.get(WHOAMI, org_unknown="1")["user_id"] == alice.user
     assert alice.create_room(org_unknown={"deep": [1]})

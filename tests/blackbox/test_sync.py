@@ -177,8 +177,8 @@ def test_state_changes_come_in_the_timeline(alice, bob):
 def test_full_state_brings_all_rooms_and_all_state(alice, bob):
     room = alice.room_with(bob)
     bob.sync()
-    part = joined(bob.sync(full_state=True), room)
-    folded = state_map(part["state"]["events"]) | state_map(part["timeline"]["events"])
+    answer = bob.sync(full_state=True)
+    folded = state_map(joined(answer, room)["state"]["events"]) | state_map(timeline(answer, room))
     assert folded == {key: e["event_id"] for key, e in alice.full_state(room).items()}
 
 
@@ -192,6 +192,11 @@ def test_a_newly_joined_room_comes_whole(alice, bob):
     folded = state_map(part["state"]["events"]) | state_map(part["timeline"]["events"])
     assert folded == {key: e["event_id"] for key, e in alice.full_state(room).items()}
     assert part["timeline"]["limited"] is True
+    # Paging back goes on exactly where the timeline begins (Synapse 1.163 overlaps here).
+    older = bob.messages(room, "b", **{"from": part["timeline"]["prev_batch"], "limit": 3})["chunk"]
+    everything = ids(bob.history(room))
+    first = everything.index(part["timeline"]["events"][0]["event_id"])
+    assert ids(older) == everything[first - 3 : first][::-1]
 
 
 # -- long polling --------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ class JsSide:
         await self.call("waitRead", roomId=room, user=user, event=event)
 
     async def wait_typing(self, room: str, user: str, on: bool) -> None:
-        await self.call("waitTyping", user=user, on=on)
+        await self.call("waitTyping", roomId=room, user=user, on=on)
 
     async def wait_unread(self, room: str, total: int, highlight: int) -> None:
         await self.call("waitUnread", roomId=room, total=total, highlight=highlight)

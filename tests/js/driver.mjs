@@ -13,23 +13,27 @@ logger.setLevel?.("warn");
 const WAIT_MS = 60_000;
 let client;
 const watchers = new Set();
-const typing = new Map();
 const live = [];
 
 const poke = () => watchers.forEach((watcher) => watcher());
 
-/** Waits until `look` gives something, looking again whenever the SDK reports anything. */
+/** Waits until `look` gives something, looking again whenever the SDK reports anything (or a second has gone). */
 function until(what, look) {
     return new Promise((resolve, reject) => {
         const watcher = () => {
             const found = look();
             if (!found) return;
-            watchers.delete(watcher);
-            clearTimeout(timer);
+            end();
             resolve(found);
         };
-        const timer = setTimeout(() => {
+        const end = () => {
             watchers.delete(watcher);
+            clearTimeout(timer);
+            clearInterval(again);
+        };
+        const again = setInterval(watcher, 1000);
+        const timer = setTimeout(() => {
+            end();
             reject(new Error(`waited ${WAIT_MS} ms for ${what}`));
         }, WAIT_MS);
         watchers.add(watcher);
@@ -42,14 +46,12 @@ const room = (id) => {
     if (!found) throw new Error(`the SDK does not know room ${id}`);
     return found;
 };
-const events = (id) => room(id).getLiveTimeline().getEvents();
 const find = (id, event) => room(id).findEventById(event);
 
-/** After a gap in /sync the SDK begins a new timeline; an application that scrolls up has it filled. */
-async function fillGap(roomId, known) {
+/** After a gap in /sync the SDK begins a new timeline; scrolling up fills it until it meets the old one. */
+async function fillGap(roomId) {
     const timeline = () => room(roomId).getLiveTimeline();
     while (timeline().getPaginationToken(sdk.Direction.Backward)) {
-        if (timeline().getEvents().some((event) => known.has(event.getId()))) return;
         await client.scrollback(room(roomId), 100);
         poke();
     }
@@ -106,7 +108,6 @@ const verbs = {
             userId: session.user_id,
             deviceId: session.device_id,
             timelineSupport: true,
-            fetchFn: async (u, o) => { const r = await fetch(u, o); if (String(u).includes("/sync")) { const t = await r.clone().text(); try { const j = JSON.parse(t); console.error("RAW", String(u).replace(/.*sync/,""), r.status, j.next_batch, JSON.stringify(Object.values(j.rooms?.join ?? {}).map(x => [x.timeline.limited, x.timeline.events.map(e => e.event_id.slice(0,7))]))) } catch (e) { console.error("RAWERR", r.status, t.slice(0,100)) } } return r; },
         });
         return session;
     },
@@ -117,17 +118,13 @@ const verbs = {
             poke();
         });
         client.on(sdk.RoomEvent.TimelineReset, (inRoom, set) => {
-            if (inRoom && set === inRoom.getUnfilteredTimelineSet() && client.isInitialSyncComplete()) {
-                const known = new Set(live);
+            if (live.length && set === inRoom?.getUnfilteredTimelineSet()) {
                 console.error("a gap in", inRoom.roomId);
-                setImmediate(() => fillGap(inRoom.roomId, known).catch((error) => console.error("gap", error)));
+                setImmediate(() => fillGap(inRoom.roomId).catch((error) => console.error("gap", error)));
             }
         });
         client.on(sdk.ClientEvent.Sync, (state, _, data) => console.error("sync", state, data?.error?.message ?? ""));
-        client.on(sdk.RoomMemberEvent.Typing, (_, member) => {
-            typing.set(member.userId, member.typing);
-            poke();
-        });
+        client.on(sdk.RoomMemberEvent.Typing, poke);
         for (const name of [sdk.ClientEvent.Sync, sdk.ClientEvent.Room, sdk.RoomEvent.Receipt]) client.on(name, poke);
         for (const name of [sdk.RoomEvent.MyMembership, sdk.RoomEvent.Redaction]) client.on(name, poke);
         for (const name of [sdk.RoomEvent.UnreadNotifications, sdk.MatrixEventEvent.Replaced]) client.on(name, poke);
@@ -189,7 +186,8 @@ const verbs = {
         until(`membership ${membership}`, () => client.getRoom(roomId)?.getMyMembership() === membership),
     waitRead: ({ roomId, user, event }) =>
         until(`${user} to read ${event}`, () => room(roomId).hasUserReadEvent(user, event)),
-    waitTyping: ({ user, on }) => until(`typing ${on} of ${user}`, () => typing.get(user) === on),
+    waitTyping: ({ roomId, user, on }) =>
+        until(`typing ${on} of ${user}`, () => room(roomId).getMember(user)?.typing === on),
     waitUnread: ({ roomId, total, highlight }) =>
         until(`unread ${total}/${highlight}`, () => {
             const counts = verbs.unread({ roomId });
@@ -202,12 +200,12 @@ const verbs = {
         highlight: room(roomId).getUnreadNotificationCount(sdk.NotificationCountType.Highlight),
     }),
 
-    /** Ids of the whole timeline, paged back to the beginning of the room by the SDK. */
+    /** Ids of the whole timeline, as an application shows it that scrolls up to the beginning. */
     async timeline({ roomId }) {
-        while (room(roomId).getLiveTimeline().getPaginationToken(sdk.Direction.Backward)) {
-            await client.scrollback(room(roomId), 100);
-        }
-        return events(roomId).map((event) => event.getId());
+        const window = new sdk.TimelineWindow(client, room(roomId).getUnfilteredTimelineSet(), { windowLimit: 1e6 });
+        await window.load();
+        while (window.canPaginate(sdk.Direction.Backward)) await window.paginate(sdk.Direction.Backward, 100);
+        return window.getEvents().map((event) => event.getId());
     },
     live: () => live,
     /** What the SDK aggregated for one event. */

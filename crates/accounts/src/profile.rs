@@ -129,8 +129,10 @@ pub fn remove(tx: &mut Tx, user: User, key: &str) -> Reply<()> {
 /// The name of a new account: nobody shares a room with it yet, so nothing is announced.
 pub(crate) fn set_first_name(tx: &mut Tx, user: User, name: &str) -> Reply<()> {
     check_length("A display name", name, DISPLAY_NAME_CHARS_MAX)?;
-    let key = (user, DISPLAY_NAME.to_owned());
-    tx.put(&PROFILES, key, &Value::from(name).to_string());
+    if !name.is_empty() {
+        let key = (user, DISPLAY_NAME.to_owned());
+        tx.put(&PROFILES, key, &Value::from(name).to_string());
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use accounts::{Cost, Hasher};
 use blob::Blobs;
 use media::Library;
 use store::Store;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     chores,
@@ -47,6 +48,7 @@ async fn serve(
         .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
+    let followers = Followers::start(store);
     let mut serving = rim.serve(config, store.clone(), hasher, media, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
@@ -57,6 +59,7 @@ async fn serve(
     }
     // Commands are still answered while requests finish.
     serving.drain().await?;
+    followers.stop().await;
     clock.abort();
     if let Some(control) = control {
         control.abort();
@@ -64,6 +67,31 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What reacts to the log.
+struct Followers {
+    tell: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Followers {
+    fn start(store: &Store) -> Followers {
+        let (tell, stop) = watch::channel(false);
+        let run =
+            |follower| tokio::spawn(store::follow::run(store.clone(), follower, stop.clone()));
+        Followers { tasks: followers::all().into_iter().map(run).collect(), tell }
+    }
+
+    /// Lets each finish its step. What they have not come to, they come to after the next start.
+    async fn stop(self) {
+        self.tell.send_replace(true);
+        for task in self.tasks {
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "a follower had ended");
+            }
+        }
+    }
 }
 
 /// How often what ends by itself is looked at: typing notices are given in seconds.
@@ -91,7 +119,7 @@ fn control_socket(
     data: &DataDir,
     store: &Store,
     hasher: &Hasher,
-) -> Result<Option<tokio::task::JoinHandle<()>>, Failure> {
+) -> Result<Option<JoinHandle<()>>, Failure> {
     if config.store.engine == Engine::Postgres {
         return Ok(None);
     }

@@ -5,7 +5,9 @@ use rooms::{New, append};
 use ruma::{OwnedUserId, RoomVersionId, api::IncomingRequestExt as _, server_name};
 use serde_json::{Value, json};
 use store::{
-    Options, Store, Tx, event, follow, log::Entry, room,
+    Options, Store, Tx, event, follow,
+    log::Entry,
+    room,
     schema::{ACCOUNTS, Account, PROFILES, Standing},
     user,
 };

@@ -212,7 +212,7 @@ pub(crate) fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>
 /// itself, as browsers have it.
 pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
     let special = |byte: &u8| *byte == b'%' || (plus_is_space && *byte == b'+');
-    if !text.as_bytes().iter().any(|byte| special(byte)) {
+    if !text.as_bytes().iter().any(special) {
         return Some(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_without_a_body_takes_any() {
-        let logout = |body| code(asked(Method::POST, "/x", &[], body).parse::<logout::v3::Request>());
+        let logout =
+            |body| code(asked(Method::POST, "/x", &[], body).parse::<logout::v3::Request>());
         assert_eq!(logout("null"), "");
         assert_eq!(logout("[1]"), "");
         assert_eq!(code(asked(Method::GET, "/x", &[], "").parse::<whoami::v3::Request>()), "");

@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -102,22 +103,67 @@ pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Between two chunks of an upload.
 const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// Bodies in memory, all together. Beyond that, newcomers are sent away instead of taking the memory of the rest.
+const BODIES_BYTES_MAX: usize = 256 << 20;
+
+/// How many bytes of bodies are in memory.
+#[derive(Default)]
+pub(crate) struct Bodies(AtomicUsize);
+
+/// The part of [`Bodies`] that belongs to one request.
+pub(crate) struct Claim<'a> {
+    of: &'a Bodies,
+    bytes: usize,
+}
+
+impl Bodies {
+    pub(crate) fn claim(&self) -> Claim<'_> {
+        Claim { of: self, bytes: 0 }
+    }
+}
+
+impl Claim<'_> {
+    fn more(&mut self, bytes: usize) -> Reply<()> {
+        self.bytes += bytes;
+        let before = self.of.0.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > BODIES_BYTES_MAX { Err(busy()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// 503: come back in a second.
+pub(crate) fn busy() -> Error {
+    let mut no = Error::refusal(503, "M_LIMIT_EXCEEDED", "the server is too busy");
+    no.retry_after_ms = Some(1_000);
+    no.into()
+}
+
 /// Reads a body into memory.
 ///
 /// # Errors
 /// 413 `M_TOO_LARGE` over `bytes_max` (at once, if the length is announced), 408 if it takes too long, 400 if the
-/// client breaks off.
-pub(crate) async fn read_whole(body: Incoming, bytes_max: usize, within: Duration) -> Reply<Bytes> {
+/// client breaks off, 503 if there are too many bodies already.
+pub(crate) async fn read_whole(
+    body: Incoming,
+    bytes_max: usize,
+    within: Duration,
+    claim: &mut Claim<'_>,
+) -> Reply<Bytes> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large(bytes_max as u64));
     }
-    timeout(within, gather(body, bytes_max)).await.unwrap_or_else(|_| Err(too_slow()))
+    timeout(within, gather(body, bytes_max, claim)).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn gather(mut body: Incoming, bytes_max: usize) -> Reply<Bytes> {
+async fn gather(mut body: Incoming, bytes_max: usize, claim: &mut Claim<'_>) -> Reply<Bytes> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -125,6 +171,7 @@ async fn gather(mut body: Incoming, bytes_max: usize) -> Reply<Bytes> {
         if first.len() + all.len() + chunk.len() > bytes_max {
             return Err(too_large(bytes_max as u64));
         }
+        claim.more(chunk.len())?;
         // Most bodies are one chunk, which then is not copied.
         if first.is_empty() && all.is_empty() {
             first = chunk;
@@ -195,5 +242,20 @@ impl Upload {
         futures_util::stream::try_unfold(self, |mut upload| async move {
             Ok(upload.next().await?.map(|chunk| (chunk, upload)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_together_are_bounded_and_what_is_done_makes_room() {
+        let bodies = Bodies::default();
+        let (mut one, mut two) = (bodies.claim(), bodies.claim());
+        one.more(BODIES_BYTES_MAX).unwrap();
+        assert!(two.more(1).is_err());
+        drop((one, two));
+        bodies.claim().more(BODIES_BYTES_MAX).unwrap();
     }
 }

@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 use crate::{
     answer::{self, Response},
     asked::Asked,
-    body::{BODY_TIME_MAX, Body, Upload, read_whole},
+    body::{BODY_TIME_MAX, Bodies, Body, Upload, busy, read_whole},
     handler::{Answering, Around, Auth, Caller, Routes, Run},
     limits::{Group, Limits},
     metrics::{self, OneMore, Running},
@@ -41,6 +41,7 @@ pub(crate) struct Rim {
     pub(crate) limits: Limits,
     pub(crate) seen: Seen,
     pub(crate) running: Running,
+    pub(crate) bodies: Bodies,
     pub(crate) tasks: Handle,
 }
 
@@ -84,6 +85,7 @@ impl Rim {
             limits: Limits::new(outside.settings.rate_limits),
             seen: Seen::default(),
             running: Running::default(),
+            bodies: Bodies::default(),
             tasks: Handle::current(),
             outside,
         })
@@ -233,7 +235,9 @@ impl Call {
             let (outside, caller) = self.step_out(&asked).await?;
             return Ok(Begun::Flows(run(outside, caller, *asked, upload), STREAM_TIME_MAX));
         }
-        asked.body = read_whole(body, BODY_BYTES_MAX, BODY_TIME_MAX).await?;
+        let rim = self.rim.clone();
+        let mut claim = rim.bodies.claim();
+        asked.body = read_whole(body, BODY_BYTES_MAX, BODY_TIME_MAX, &mut claim).await?;
         if endpoint.group == Group::Login
             && let Some(name) = login_name(&asked.body)
         {
@@ -292,9 +296,11 @@ impl Call {
         let mut caller = None;
         if self.token.is_some() {
             let (call, args) = (self.clone(), asked.args.clone());
-            let work = self.rim.outside.store.read(move |view| {
-                call.prove(view, &Asked { args, ..Asked::default() })
-            });
+            let work = self
+                .rim
+                .outside
+                .store
+                .read(move |view| call.prove(view, &Asked { args, ..Asked::default() }));
             caller = within(DEADLINE, work).await?;
             self.confirm().await?;
         }
@@ -386,12 +392,6 @@ fn preflight() -> Response {
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-fn busy() -> Error {
-    let mut no = Error::refusal(503, "M_LIMIT_EXCEEDED", "the server is too busy");
-    no.retry_after_ms = Some(1_000);
-    no.into()
-}
-
 /// Whom a login names: the localpart, as far as one can tell before the login is parsed.
 fn login_name(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
@@ -442,5 +442,65 @@ impl Resources {
 
     fn serves(self, endpoint: &Endpoint) -> bool {
         if endpoint.federation { self.federation } else { self.client }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::testing;
+
+    fn peer(ip: [u8; 4], local: bool) -> Peer {
+        let (resources, spoke) = (Resources::all(), AtomicBool::new(false));
+        Peer { ip: ip.into(), local, resources, spoke }
+    }
+
+    fn ip_of(peer: &Peer, forwarded: &'static str, proxies: &[IpAddr]) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static(forwarded));
+        client_info(peer, &headers, proxies).ip.to_string()
+    }
+
+    #[tokio::test]
+    async fn health_says_that_the_server_stops() {
+        let (store, media) = (testing::store(), TempDir::new().unwrap());
+        let (stop, outside) = testing::outside(&store, &media, |_| {});
+        let rim = Rim::new(Routes::default(), outside).unwrap();
+        let health = || rim.own(Resources::all(), &Method::GET, "/health").unwrap().status();
+        assert_eq!(health(), 200);
+        stop.send_replace(true);
+        assert_eq!(health(), 503);
+    }
+
+    #[tokio::test]
+    async fn a_listener_serves_what_it_is_told_to() {
+        let (store, media) = (testing::store(), TempDir::new().unwrap());
+        let (_stop, outside) = testing::outside(&store, &media, |_| {});
+        let rim = Rim::new(Routes::default(), outside).unwrap();
+        let only_client = Resources { client: true, ..Resources::default() };
+        assert!(rim.own(only_client, &Method::GET, "/health").is_none());
+        assert!(rim.own(only_client, &Method::GET, "/metrics").is_none());
+    }
+
+    #[test]
+    fn only_proxies_are_believed() {
+        let direct = peer([198, 51, 100, 1], false);
+        assert_eq!(ip_of(&direct, "192.0.2.1", &[]), "198.51.100.1");
+        let trusted = [IpAddr::from([198, 51, 100, 1])];
+        assert_eq!(ip_of(&direct, "192.0.2.1", &trusted), "192.0.2.1");
+        assert_eq!(ip_of(&direct, "192.0.2.1, 198.51.100.1", &trusted), "192.0.2.1");
+        assert_eq!(ip_of(&peer([127, 0, 0, 1], false), "x, 192.0.2.1", &[]), "192.0.2.1");
+        assert_eq!(ip_of(&peer([127, 0, 0, 1], true), "nonsense", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_login_names_an_account_in_many_ways() {
+        let of = |body: &str| login_name(body.as_bytes());
+        assert_eq!(of(r#"{"identifier":{"type":"m.id.user","user":"@Al:x"}}"#).unwrap(), "al");
+        assert_eq!(of(r#"{"user":"al"}"#).unwrap(), "al");
+        assert_eq!(of(r#"{"type":"m.login.token"}"#), None);
+        assert_eq!(of(&"[".repeat(100_000)), None);
     }
 }

@@ -334,13 +334,7 @@ impl Routes {
         self
     }
 
-    fn add_raw(
-        mut self,
-        method: Method,
-        paths: &[&'static str],
-        auth: Auth,
-        run: Run,
-    ) -> Routes {
+    fn add_raw(mut self, method: Method, paths: &[&'static str], auth: Auth, run: Run) -> Routes {
         self.0.push(Route { method, paths: paths.to_vec(), auth, run });
         self
     }

@@ -182,9 +182,7 @@ impl Limits {
                 let by_account = account.map(|a| self.check(Count::LoginFailures, a, true));
                 self.check(Count::LoginFailures, ip, true).and(by_account.unwrap_or(Ok(())))
             }
-            (Group::Registration, 200) => {
-                self.check(Count::Calls(Group::Registration), ip, true)
-            }
+            (Group::Registration, 200) => self.check(Count::Calls(Group::Registration), ip, true),
             _ => Ok(()),
         };
     }

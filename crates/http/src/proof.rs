@@ -47,7 +47,11 @@ pub(crate) fn no_guests() -> Error {
 mod tests {
     use super::*;
 
-    fn of(authorization: Option<&'static str>, uri: &'static str, in_query: bool) -> Option<String> {
+    fn of(
+        authorization: Option<&'static str>,
+        uri: &'static str,
+        in_query: bool,
+    ) -> Option<String> {
         let mut headers = HeaderMap::new();
         if let Some(value) = authorization {
             headers.insert(header::AUTHORIZATION, http::HeaderValue::from_static(value));

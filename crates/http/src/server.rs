@@ -143,7 +143,8 @@ pub async fn bind(listeners: Vec<Listener>) -> Reply<Bound> {
 async fn listen(bind: &Bind) -> std::io::Result<(Socket, Bind)> {
     match bind {
         Bind::Tcp(address) => {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            let socket =
+                if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_reuseaddr(true)?;
             socket.bind(*address)?;
             let listener = socket.listen(BACKLOG)?;
@@ -306,13 +307,8 @@ struct Held {
 }
 
 /// Starts serving a connection: by a task of its own, which shakes hands first if the listener has TLS.
-fn greet<T>(
-    acceptor: Arc<Acceptor>,
-    stream: T,
-    tls: Option<Arc<Presented>>,
-    peer: Peer,
-    held: Held,
-) where
+fn greet<T>(acceptor: Arc<Acceptor>, stream: T, tls: Option<Arc<Presented>>, peer: Peer, held: Held)
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Some(tls) = tls else {
@@ -376,5 +372,90 @@ where
 impl Peer {
     fn new(ip: IpAddr, local: bool, resources: Resources) -> Peer {
         Peer { ip, local, resources, spoke: AtomicBool::new(false) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    };
+    use tempfile::TempDir;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::testing::{self, read_all};
+
+    fn here(file: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing").join(file)
+    }
+
+    fn tls() -> Tls {
+        Tls { certificate: here("certificate.pem"), private_key: here("key.pem") }
+    }
+
+    #[tokio::test]
+    async fn tls_is_spoken_with_the_given_certificate() {
+        let server = testing::start_with(Routes::default(), Some(tls()), |_| {}).await;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(here("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let request = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        assert_eq!(read_all(&mut stream).await.body, "ok");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_became_bad_is_not_taken_over() {
+        let dir = TempDir::new().unwrap();
+        let files = Tls { certificate: dir.path().join("c.pem"), private_key: here("key.pem") };
+        std::fs::copy(here("certificate.pem"), &files.certificate).unwrap();
+        let presented = Presented::load(files.clone()).unwrap();
+        presented.reload().unwrap();
+        let before = presented.config();
+        std::fs::write(&files.certificate, "nonsense").unwrap();
+        let error = presented.reload().unwrap_err().to_string();
+        assert!(error.contains("c.pem"), "{error}");
+        assert!(Arc::ptr_eq(&before, &presented.config()));
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_served_and_removed_at_the_end() {
+        let (store, dir) = (testing::store(), TempDir::new().unwrap());
+        let path = dir.path().join("socket");
+        // Left behind by a process that was killed.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let at = Bind::Unix(path.clone());
+        let listener = Listener { bind: at, resources: Resources::all(), tls: None };
+        let bound = bind(vec![listener]).await.unwrap();
+        let (stop, outside) = testing::outside(&store, &dir, |_| {});
+        let serving = tokio::spawn(bound.serve(Routes::default(), outside));
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let request = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        assert_eq!(read_all(&mut stream).await.body, "ok");
+        stop.send_replace(true);
+        serving.await.unwrap().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let listener =
+            Listener { bind: Bind::Tcp(address), resources: Resources::all(), tls: None };
+        let Err(error) = bind(vec![listener]).await else { panic!() };
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
 }

@@ -6,8 +6,9 @@ use accounts::{Cost, Hasher, account::New, device::Login};
 use base::Reply;
 use ruma::{OwnedServerName, server_name};
 use store::{Options, Store};
+use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
     task::JoinHandle,
@@ -21,6 +22,8 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<Reply<()>>,
+    /// Where media lie.
+    _folder: TempDir,
 }
 
 /// What came back.
@@ -52,7 +55,28 @@ pub(crate) fn store() -> Store {
     Store::open(Arc::new(kv::Memory::default()), options).unwrap()
 }
 
-/// Rate limits are off unless `change` switches them on.
+/// What a flow may reach. Rate limits are off unless `change` switches them on.
+pub(crate) fn outside(
+    store: &Store,
+    folder: &TempDir,
+    change: impl FnOnce(&mut Settings),
+) -> (watch::Sender<bool>, Outside) {
+    let mut settings = Settings::new(server_name!("x").to_owned());
+    settings.rate_limits = false;
+    change(&mut settings);
+    let (tell, stop) = Stop::channel();
+    let outside = Outside {
+        store: store.clone(),
+        settings: Arc::new(settings),
+        accounts: Hasher::start(Cost::CHEAP).unwrap(),
+        media: media::Library::open(store.clone(), folder.path()).unwrap(),
+        client: ClientInfo::default(),
+        stop,
+    };
+    (tell, outside)
+}
+
+/// Serves on a free port of this machine.
 pub(crate) async fn start(routes: Routes, change: impl FnOnce(&mut Settings)) -> Server {
     start_with(routes, None, change).await
 }
@@ -62,25 +86,14 @@ pub(crate) async fn start_with(
     tls: Option<Tls>,
     change: impl FnOnce(&mut Settings),
 ) -> Server {
-    let mut settings = Settings::new(server_name!("x").to_owned());
-    settings.rate_limits = false;
-    change(&mut settings);
-    let (tell, stop) = Stop::channel();
-    let store = store();
-    let outside = Outside {
-        store: store.clone(),
-        settings: Arc::new(settings),
-        accounts: Hasher::start(Cost::CHEAP).unwrap(),
-        media: Default::default(),
-        client: ClientInfo::default(),
-        stop,
-    };
+    let (store, folder) = (store(), TempDir::new().unwrap());
+    let (stop, outside) = outside(&store, &folder, change);
     let at = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listener = Listener { bind: at, resources: Resources::all(), tls };
     let bound = crate::bind(vec![listener]).await.unwrap();
     let Some(Bind::Tcp(address)) = bound.addresses().into_iter().next() else { panic!() };
     let serving = tokio::spawn(bound.serve(routes, outside));
-    Server { address, store, stop: tell, serving }
+    Server { address, store, stop, serving, _folder: folder }
 }
 
 impl Server {
@@ -113,7 +126,13 @@ impl Server {
     }
 
     /// One request on a connection of its own. `headers`: whole lines.
-    pub(crate) async fn ask(&self, method: &str, target: &str, headers: &[&str], body: &str) -> Answered {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        body: &str,
+    ) -> Answered {
         let mut text = format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
         for header in headers {
             text.push_str(&format!("{header}\r\n"));
@@ -129,7 +148,7 @@ impl Server {
     }
 }
 
-pub(crate) async fn read_all(stream: &mut TcpStream) -> Answered {
+pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> Answered {
     let mut bytes = Vec::new();
     // A server that closes with unread bytes of ours makes an error of the end.
     let _ = stream.read_to_end(&mut bytes).await;

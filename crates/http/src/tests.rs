@@ -34,7 +34,11 @@ fn put(_: &mut Tx, _: Caller, request: send::Request) -> Reply<send::Response> {
         _ => Ok(send::Response::new(ruma::event_id!("$e").to_owned())),
     }
 }
-async fn create(_: Outside, _: Caller, request: create_room::Request) -> Reply<create_room::Response> {
+async fn create(
+    _: Outside,
+    _: Caller,
+    request: create_room::Request,
+) -> Reply<create_room::Response> {
     assert_ne!(request.name.as_deref(), Some("panic"), "a bug");
     Ok(create_room::Response::new(ruma::room_id!("!r:x").to_owned()))
 }
@@ -46,7 +50,8 @@ async fn wait(mut outside: Outside, _: Option<Caller>, _: Asked) -> Reply<Json> 
     Ok(Json(r#"{"woken":true}"#.into()))
 }
 fn echo(_: &View, around: Around<'_>, _: Option<Caller>, asked: Asked) -> Reply<Raw> {
-    let text = format!("{}|{}|{}", asked.arg(0), asked.query("q").unwrap_or_default(), around.client.ip);
+    let text =
+        format!("{}|{}|{}", asked.arg(0), asked.query("q").unwrap_or_default(), around.client.ip);
     Ok(Raw(http::Response::new(Body::from(bytes::Bytes::from(text)))))
 }
 async fn take(_: Outside, _: Option<Caller>, _: Asked, mut upload: Upload) -> Reply<Json> {
@@ -84,7 +89,13 @@ fn send_path(txn: &str) -> String {
     format!("/_matrix/client/v3/rooms/!r:x/send/m.room.message/{txn}")
 }
 
-async fn write(server: &Server, method: &str, path: &str, token: &str, body: &str) -> crate::testing::Answered {
+async fn write(
+    server: &Server,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> crate::testing::Answered {
     server.ask(method, path, &[&format!("authorization: Bearer {token}")], body).await
 }
 
@@ -105,7 +116,9 @@ async fn unknown_paths_and_methods_are_unrecognized() {
 #[tokio::test]
 async fn every_answer_lets_web_pages_of_any_origin_in() {
     let server = server().await;
-    for (method, path) in [("GET", WHOAMI), ("GET", "/nothing"), ("OPTIONS", CREATE), ("PUT", CREATE)] {
+    for (method, path) in
+        [("GET", WHOAMI), ("GET", "/nothing"), ("OPTIONS", CREATE), ("PUT", CREATE)]
+    {
         let answer = server.ask(method, path, &[], "").await;
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{method} {path}");
         assert!(answer.header("access-control-allow-methods").unwrap().contains("DELETE"));
@@ -163,9 +176,8 @@ async fn guests_reach_only_what_is_open_to_them() {
 async fn the_first_use_of_a_renewed_token_spends_the_one_before() {
     let server = server().await;
     let old = server.log_in("alice", false, true).await.refresh.unwrap();
-    let refresh = |token: String| {
-        server.store.write(None, move |tx| accounts::session::refresh(tx, &token))
-    };
+    let refresh =
+        |token: String| server.store.write(None, move |tx| accounts::session::refresh(tx, &token));
     let accounts::session::Refreshed::Pair(pair) = refresh(old.clone()).await.unwrap().value else {
         panic!("not renewed")
     };
@@ -330,7 +342,11 @@ async fn stopping_wakes_long_polls_finishes_them_and_ends() {
     read_until(&mut kept, "ok").await;
     kept.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let in_flight = async || {
-        server.ask("GET", "/metrics", &[], "").await.body.contains("althing_http_requests_in_flight 1")
+        server
+            .ask("GET", "/metrics", &[], "")
+            .await
+            .body
+            .contains("althing_http_requests_in_flight 1")
     };
     while !in_flight().await {
         tokio::task::yield_now().await;
@@ -340,24 +356,6 @@ async fn stopping_wakes_long_polls_finishes_them_and_ends() {
     assert_eq!(woken.body, r#"{"woken":true}"#);
     server.serving.await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "it accepts nothing more");
-}
-
-#[tokio::test]
-async fn health_says_when_the_server_stops() {
-    let server = server().await;
-    // Half a request keeps the connection alive while the server stops.
-    let mut kept = TcpStream::connect(server.address).await.unwrap();
-    kept.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    read_until(&mut kept, "ok").await;
-    kept.write_all(b"GET /health HTTP/1.1\r\nhost:").await.unwrap();
-    let mut other = TcpStream::connect(server.address).await.unwrap();
-    other.write_all(b"GET /echo/seen HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    read_until(&mut other, "seen").await;
-    server.stop.send_replace(true);
-    kept.write_all(b" x\r\n\r\n").await.unwrap();
-    let answer = read_all(&mut kept).await;
-    assert!(answer.status == 503 || answer.head.is_empty(), "{answer:?}");
-    server.serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -59,7 +59,8 @@ fn read(files: &Tls) -> Reply<Arc<ServerConfig>> {
     if chain.is_empty() {
         return Err(bad(certificate, &"no certificate in it"));
     }
-    let key = PrivateKeyDer::from_pem_file(private_key).map_err(|error| bad(private_key, &error))?;
+    let key =
+        PrivateKeyDer::from_pem_file(private_key).map_err(|error| bad(private_key, &error))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))

@@ -16,8 +16,9 @@ mod upload;
 #[cfg(test)]
 mod testing;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
+use base::Reply;
 use blob::Blobs;
 use store::Store;
 use tokio::sync::watch;
@@ -44,5 +45,13 @@ impl Library {
     pub fn new(store: Store, blobs: Blobs) -> Library {
         let (arrived, _) = watch::channel(());
         Library { store, blobs, pool: pool::Pool::default(), arrived: Arc::new(arrived) }
+    }
+
+    /// The same, with the bytes in a folder that belongs to this process: see [`Blobs::open`].
+    ///
+    /// # Errors
+    /// A fault if the folder cannot be made or read.
+    pub fn open(store: Store, dir: &Path) -> Reply<Library> {
+        Ok(Library::new(store, Blobs::open(dir)?))
     }
 }

@@ -162,12 +162,14 @@ pub(crate) fn check_canonical(view: &View, room: Room, content: &str) -> Reply<(
         #[serde(default)]
         alt_aliases: Vec<String>,
     }
-    let malformed = |_| Error::invalid_param("`alias` is a string, `alt_aliases` a list of strings");
+    let malformed =
+        |_| Error::invalid_param("`alias` is a string, `alt_aliases` a list of strings");
     let new: Canonical = serde_json::from_str(content).map_err(malformed)?;
     let head = room::head(view, room)?;
     let old = room::state(view, head.state, CANONICAL, "")?;
     let old: Canonical = old.and_then(|event| event.content_as()).unwrap_or_default();
-    let named = |of: Canonical| of.alias.into_iter().chain(of.alt_aliases).filter(|a| !a.is_empty());
+    let named =
+        |of: Canonical| of.alias.into_iter().chain(of.alt_aliases).filter(|a| !a.is_empty());
     let old: Vec<String> = named(old).collect();
     for alias in named(new).filter(|alias| !old.contains(alias)) {
         let id = OwnedRoomAliasId::try_from(alias.as_str())

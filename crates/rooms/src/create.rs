@@ -97,9 +97,6 @@ fn creation_content(
     let mut content = object("creation_content", &request.creation_content)?;
     content.remove("creator");
     content.insert("room_version".to_owned(), json!(version));
-    if !ground::rules(version)?.use_room_create_sender {
-        content.insert("creator".to_owned(), json!(creator));
-    }
     if room_id_is_create_id(version) && *preset == RoomPreset::TrustedPrivateChat {
         let more = content.remove("additional_creators").unwrap_or_else(|| json!([]));
         let more: Vec<OwnedUserId> = serde_json::from_value(more)
@@ -122,10 +119,13 @@ pub(crate) fn found(
     tx: &mut Tx,
     user: User,
     version: &RoomVersionId,
-    content: Map<String, Value>,
+    mut content: Map<String, Value>,
 ) -> Reply<Room> {
     let named_by_event = room_id_is_create_id(version);
     let rules = ground::rules(version)?;
+    if !rules.use_room_create_sender {
+        content.insert("creator".to_owned(), json!(user::id(tx, user)?));
+    }
     let id = if named_by_event { None } else { Some(random_id(tx)?) };
     let room_type = content.get("type").and_then(Value::as_str).map(str::to_owned);
     let new = New {
@@ -176,10 +176,7 @@ fn fill(
     let creator = user::id(tx, user)?;
     enter(tx, room, user, &creator)?;
     let mut levels = power_levels(version, preset, &creator, &request.invite);
-    levels.extend(object(
-        "power_level_content_override",
-        &request.power_level_content_override,
-    )?);
+    levels.extend(object("power_level_content_override", &request.power_level_content_override)?);
     set(tx, room, user, "m.room.power_levels", &Value::Object(levels))?;
     if let Some(alias) = alias {
         alias::check_ours(tx, &alias)?;

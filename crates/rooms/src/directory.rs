@@ -21,7 +21,7 @@ use store::{
 
 use crate::ground;
 
-static SUMMARIES: CacheSpace = CacheSpace { tag: 23, owned: Some(store::Kind::Room) };
+static SUMMARIES: CacheSpace = CacheSpace { tag: 63, owned: Some(store::Kind::Room) };
 
 /// Published rooms that are looked through; a server with more needs an index.
 const PUBLISHED_MAX: usize = 100_000;

@@ -18,34 +18,43 @@ use store::{
     state::{self, Root},
 };
 
-static STATE_EVENTS: CacheSpace = CacheSpace { tag: 20, owned: Some(Kind::Event) };
-static POWER: CacheSpace = CacheSpace { tag: 21, owned: Some(Kind::Event) };
-static EVENT_NAMES: CacheSpace = CacheSpace { tag: 22, owned: None };
+static STATE_EVENTS: CacheSpace = CacheSpace { tag: 60, owned: Some(Kind::Event) };
+static POWER: CacheSpace = CacheSpace { tag: 61, owned: Some(Kind::Event) };
+static EVENT_NAMES: CacheSpace = CacheSpace { tag: 62, owned: None };
 
 /// What a decoded state event costs beside its content.
 const STATE_EVENT_OVERHEAD: usize = 256;
 /// What the name of an event costs.
 const NAME_BYTES: usize = 64;
 
+/// Type, state key, and the event there, if any.
+type Found = (String, String, Option<Arc<StateEvent>>);
+
 /// A version of a room's state as the rules see it.
 pub(crate) struct Ground<'a> {
     view: &'a View,
     root: Root,
+    /// What was found: the rules ask again for what `auth_events` were chosen from.
+    found: RefCell<Vec<Found>>,
     /// A lookup cannot fail; what went wrong waits here for [`Ground::settle`].
     fault: RefCell<Option<Error>>,
 }
 
 impl<'a> Ground<'a> {
     pub(crate) fn new(view: &'a View, root: Root) -> Ground<'a> {
-        Ground { view, root, fault: RefCell::default() }
+        Ground { view, root, found: RefCell::default(), fault: RefCell::default() }
     }
 
     /// The state event with this type and state key.
     pub(crate) fn find(&self, kind: &str, state_key: &str) -> Reply<Option<Arc<StateEvent>>> {
-        match state::get(self.view, self.root, kind, state_key)? {
-            Some(event) => state_event(self.view, event).map(Some),
-            None => Ok(None),
+        let known = |(k, s, _): &&Found| k == kind && s == state_key;
+        if let Some((.., event)) = self.found.borrow().iter().find(known) {
+            return Ok(event.clone());
         }
+        let event = state::get(self.view, self.root, kind, state_key)?;
+        let event = event.map(|event| state_event(self.view, event)).transpose()?;
+        self.found.borrow_mut().push((kind.to_owned(), state_key.to_owned(), event.clone()));
+        Ok(event)
     }
 
     /// Fails if any lookup did.

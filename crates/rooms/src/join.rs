@@ -2,7 +2,7 @@
 
 use base::{Error, Reply, Room, User};
 use protocol::power::PowerLevels;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomOrAliasId};
 use serde::Deserialize;
 use serde_json::json;
 use store::{
@@ -74,12 +74,7 @@ struct Allow {
 
 /// In a restricted room, a user of this server who may invite, if the joining user meets a condition (spec: Client-Server
 /// API, "Restricted rooms"). `None` in other rooms; the rules then say whether the join is allowed.
-fn authorised_via(
-    view: &View,
-    user: User,
-    room: Room,
-    head: &Head,
-) -> Reply<Option<OwnedUserId>> {
+fn authorised_via(view: &View, user: User, room: Room, head: &Head) -> Reply<Option<OwnedUserId>> {
     let rules = room::state(view, head.state, "m.room.join_rules", "")?;
     let rules = rules.and_then(|event| event.content_as::<JoinRules>());
     let restricted =
@@ -96,8 +91,10 @@ fn authorised_via(
 
 /// Is the user joined to any of the rooms that are named?
 fn meets_condition(view: &View, user: User, allow: &[Allow]) -> Reply<bool> {
-    for id in allow.iter().filter(|a| a.kind == "m.room_membership").filter_map(|a| a.room_id.as_deref()) {
-        if let Some(other) = room::find(view, <&RoomId>::from(id))?
+    for id in
+        allow.iter().filter(|a| a.kind == "m.room_membership").filter_map(|a| a.room_id.as_deref())
+    {
+        if let Some(other) = room::find(view, id)?
             && room::is_joined(view, other, user)?
         {
             return Ok(true);
@@ -112,7 +109,8 @@ fn local_inviter(view: &View, room: Room, power: &PowerLevels) -> Reply<Option<O
     let info = room::info(view, room)?;
     let create = store::event::load(view, info.create)?;
     let mut candidates = vec![user::id(view, create.row.sender)?];
-    candidates.extend(info.creators.iter().filter_map(|id| OwnedUserId::try_from(id.as_str()).ok()));
+    candidates
+        .extend(info.creators.iter().filter_map(|id| OwnedUserId::try_from(id.as_str()).ok()));
     candidates.extend(power.levels().into_iter().flat_map(|levels| levels.users.keys().cloned()));
     let able = |id: &OwnedUserId| user::is_local(view, id) && power.user(id) >= power.invite();
     for id in candidates.into_iter().filter(able) {
@@ -120,7 +118,9 @@ fn local_inviter(view: &View, room: Room, power: &PowerLevels) -> Reply<Option<O
             return Ok(Some(id));
         }
     }
-    for (member, _) in room::members(view, room)?.into_iter().filter(|(_, m)| m.standing == Standing::Join) {
+    for (member, _) in
+        room::members(view, room)?.into_iter().filter(|(_, m)| m.standing == Standing::Join)
+    {
         let id = user::id(view, member)?;
         if able(&id) {
             return Ok(Some(id));

@@ -29,6 +29,7 @@ pub mod state;
 mod testing;
 pub mod typing;
 pub mod unban;
+pub mod upgrade;
 
 pub use append::{Appended, New, append, append_as};
 pub use ground::power;

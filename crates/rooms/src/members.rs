@@ -50,7 +50,8 @@ pub fn members(
     let mut parts = Vec::new();
     for event in membership_events(view, user, room, at)? {
         let event = event::load(view, event)?;
-        if event.is_state("m.room.member") && membership_of(&event).is_some_and(|s| wanted.lets(s)) {
+        if event.is_state("m.room.member") && membership_of(&event).is_some_and(|s| wanted.lets(s))
+        {
             parts.push(render::client_event(view, &event, room_id.as_str())?);
         }
     }

@@ -67,12 +67,7 @@ pub fn set(
 ///
 /// # Errors
 /// As [`set`].
-pub fn set_all(
-    tx: &mut Tx,
-    user: User,
-    room_id: &RoomId,
-    marks: &[(Mark, &EventId)],
-) -> Reply<()> {
+pub fn set_all(tx: &mut Tx, user: User, room_id: &RoomId, marks: &[(Mark, &EventId)]) -> Reply<()> {
     marks.iter().try_for_each(|(mark, event)| set(tx, user, room_id, *mark, event, None))
 }
 

@@ -22,7 +22,6 @@ const REDACTION: &str = "m.room.redaction";
 ///
 /// # Errors
 /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND` for an event that the room does not have.
-#[expect(clippy::too_many_arguments, reason = "the request's own parts, each once")]
 pub fn redact(
     tx: &mut Tx,
     user: User,

@@ -30,7 +30,8 @@ pub fn put(
     content: &RawValue,
 ) -> Reply<OwnedEventId> {
     let room = crate::room_of(tx, room_id)?;
-    if kind == "m.room.canonical_alias" && state_key.is_empty() && room::is_joined(tx, room, user)? {
+    if kind == "m.room.canonical_alias" && state_key.is_empty() && room::is_joined(tx, room, user)?
+    {
         alias::check_canonical(tx, room, content.get())?;
     }
     let new = New {

@@ -166,7 +166,12 @@ impl World {
         self.send(user, room, "m.room.message", content).unwrap()
     }
 
-    pub(crate) fn redact(&self, user: User, room: &RoomId, id: &OwnedEventId) -> Outcome<OwnedEventId> {
+    pub(crate) fn redact(
+        &self,
+        user: User,
+        room: &RoomId,
+        id: &OwnedEventId,
+    ) -> Outcome<OwnedEventId> {
         let txn = self.txn.fetch_add(1, Ordering::Relaxed).to_string();
         let (room, id) = (room.to_owned(), id.clone());
         self.write(move |tx| {
@@ -223,9 +228,7 @@ impl World {
 
     /// Everything in the log.
     pub(crate) fn log(&self) -> Vec<Entry> {
-        let entries = self
-            .read(|view| view.log(base::Seq::ZERO, base::Seq::MAX, 10_000))
-            .unwrap();
+        let entries = self.read(|view| view.log(base::Seq::ZERO, base::Seq::MAX, 10_000)).unwrap();
         entries.into_iter().map(|(_, entry)| entry).collect()
     }
 

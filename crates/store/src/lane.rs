@@ -102,13 +102,22 @@ fn attempt(
     };
     let head = tx.head();
     let mut offsets = Vec::with_capacity(jobs.len());
+    let mut overlong_jobs = Vec::new();
     for job in &mut jobs {
         let savepoint = tx.savepoint();
         offsets.push(savepoint.entries as u64);
         let keep = catch_unwind(AssertUnwindSafe(|| (job.run)(&mut tx))).unwrap_or(false);
-        if !keep {
+        let overlong = tx.take_overlong();
+        if overlong {
+            overlong_jobs.push(offsets.len() - 1);
+        }
+        if !keep || overlong {
             tx.roll_back(savepoint);
         }
+    }
+    for at in overlong_jobs.into_iter().rev() {
+        offsets.remove(at);
+        (jobs.remove(at).done)(Err(Fault("a key is longer than the store can hold".into())));
     }
     let Some(batch) = tx.into_batch() else {
         for job in jobs {

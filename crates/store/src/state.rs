@@ -47,7 +47,7 @@ impl Slot {
     /// The half-byte at a depth of 0..32.
     fn nibble(&self, depth: usize) -> u8 {
         let byte = self.0.get(depth / 2).copied().unwrap_or_default();
-        if depth % 2 == 0 { byte >> 4 } else { byte & 15 }
+        if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 }
     }
 
     /// How many half-bytes two slots have in common at their beginning.

@@ -167,6 +167,18 @@ fn futures_poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Outp
     }
 }
 
+#[test]
+fn a_key_that_no_engine_can_hold_is_a_fault_of_its_own_job() {
+    let store = store();
+    let outcome = store.write_here(|tx| {
+        tx.put(&FACTS, ("x".repeat(600),), &String::new());
+        Ok(())
+    });
+    assert!(matches!(outcome, Err(Error::Fault(_))));
+    assert_eq!(store.read_here(|v| v.get(&FACTS, ("x".repeat(600),))).unwrap(), None);
+    store.write_here(|tx| send(tx, 1)).unwrap();
+}
+
 #[tokio::test]
 async fn a_panic_in_a_transaction_is_a_fault_and_the_next_one_works() {
     let store = store();

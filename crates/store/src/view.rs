@@ -45,6 +45,8 @@ struct Pending {
     changed: HashSet<Owner>,
     stamped: Vec<(Tree, usize, kv::Stamp)>,
     entries: Vec<log::Entry>,
+    /// A row was written whose key no engine can hold.
+    overlong: bool,
     /// How to take back the rows written since the last savepoint.
     undo: Vec<(RowKey, Option<Option<Vec<u8>>>)>,
 }
@@ -443,6 +445,9 @@ impl Tx {
         pending.entries.truncate(to.entries);
     }
 
+    /// Was a key written, since this was last asked, that no engine can hold? Such a job must not spoil its group.
+    pub(crate) fn take_overlong(&mut self) -> bool { std::mem::take(&mut self.pending().overlong) }
+
     /// The batch to commit; `None` if nothing was written.
     pub(crate) fn into_batch(self) -> Option<Batch> {
         let since = self.view.snapshot.version();
@@ -485,6 +490,7 @@ pub(crate) struct Savepoint {
 
 impl Pending {
     fn set(&mut self, key: RowKey, row: Option<Vec<u8>>) {
+        self.overlong |= key.1.len() > kv::KEY_BYTES_MAX;
         let before = self.rows.insert(key.clone(), row);
         self.undo.push((key, before));
     }

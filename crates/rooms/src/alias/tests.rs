@@ -55,9 +55,12 @@ fn an_alias_is_deleted_by_its_creator_a_moderator_or_an_administrator() {
     for user in [bob, eve] {
         world.join(user, &room).unwrap();
     }
-    for (by, admin, outcome) in
-        [(eve, false, Err(FORBIDDEN)), (bob, false, Ok(())), (alice, false, Ok(())), (eve, true, Ok(()))]
-    {
+    for (by, admin, outcome) in [
+        (eve, false, Err(FORBIDDEN)),
+        (bob, false, Ok(())),
+        (alice, false, Ok(())),
+        (eve, true, Ok(())),
+    ] {
         world.alias(bob, "#a:x.org", &room).unwrap();
         assert_eq!(remove(&world, by, admin, "#a:x.org"), outcome);
         if outcome.is_err() {

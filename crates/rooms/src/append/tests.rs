@@ -23,8 +23,13 @@ fn a_sent_event_is_in_every_index_at_its_place_in_the_log() {
     let at = place(second.event);
     assert_eq!(place(first.event).next(), at);
     let entries = world.read(|view| view.log(Seq(at.0 - 1), at, 10)).unwrap();
-    let entry =
-        Entry::Event { room: number, event: second.event, sender: alice, target: None, state: false };
+    let entry = Entry::Event {
+        room: number,
+        event: second.event,
+        sender: alice,
+        target: None,
+        state: false,
+    };
     assert_eq!(entries, [(at, entry)]);
     let last = world.read(|view| room::last_at(view, number, Seq::MAX)).unwrap();
     assert_eq!(last, Some((at, second.event)));
@@ -39,9 +44,8 @@ fn a_stored_event_is_put_together_again_with_its_own_id() {
     for version in ["10", "11", "12"] {
         let world = World::new();
         let alice = world.user("alice");
-        let room = world
-            .create(alice, json!({"room_version": version, "preset": "public_chat"}))
-            .unwrap();
+        let room =
+            world.create(alice, json!({"room_version": version, "preset": "public_chat"})).unwrap();
         world.say(alice, &room, "hello");
         let version = RoomVersionId::try_from(version).unwrap();
         for event in world.timeline(&room) {

@@ -154,8 +154,12 @@ fn what_cannot_be_is_refused() {
         (json!({"room_alias_name": "a:b"}), 400, "M_INVALID_PARAM"),
         (json!({"invite": ["@nobody:x.org"]}), 404, "M_NOT_FOUND"),
         (json!({"invite": ["@far:away.org"]}), 403, "M_UNKNOWN"),
-        (json!({"invite_3pid": [{"id_server": "i.org", "id_access_token": "t", "medium": "email",
-            "address": "a@b.c"}]}), 403, "M_THREEPID_DENIED"),
+        (
+            json!({"invite_3pid": [{"id_server": "i.org", "id_access_token": "t", "medium": "email",
+            "address": "a@b.c"}]}),
+            403,
+            "M_THREEPID_DENIED",
+        ),
     ] {
         assert_eq!(world.create(alice, request.clone()).unwrap_err(), (status, code), "{request}");
     }
@@ -165,8 +169,7 @@ fn what_cannot_be_is_refused() {
 fn invites_of_a_direct_chat_say_so_and_carry_the_invitees_name() {
     let world = World::new();
     let (alice, bob) = (world.user("alice"), world.user("bob"));
-    let room =
-        world.create(alice, json!({"is_direct": true, "invite": ["@bob:x.org"]})).unwrap();
+    let room = world.create(alice, json!({"is_direct": true, "invite": ["@bob:x.org"]})).unwrap();
     let content = world.content(&room, "m.room.member", user_id("@bob:x.org").as_str()).unwrap();
     assert_eq!(content, json!({"membership": "invite", "is_direct": true, "displayname": "bob"}));
     assert_eq!(world.standing(bob, &room), Some(Standing::Invite));

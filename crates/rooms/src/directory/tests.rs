@@ -57,9 +57,7 @@ fn pages_follow_one_another_both_ways_largest_rooms_first() {
 #[test]
 fn a_search_looks_at_name_topic_and_alias_in_any_case() {
     let (world, alice) = world();
-    world
-        .create(alice, json!({"visibility": "public", "room_alias_name": "Quiet"}))
-        .unwrap();
+    world.create(alice, json!({"visibility": "public", "room_alias_name": "Quiet"})).unwrap();
     let get = |wanted: Value| {
         let filter = filter(wanted);
         let page = world.read(|view| page(view, None, &filter, None, None)).unwrap();

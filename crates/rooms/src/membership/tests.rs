@@ -13,7 +13,9 @@ fn place(world: &World, standing: Option<Standing>, admin: User, room: &ruma::Ro
         Some(Knock) => {
             world.set(admin, room, "m.room.join_rules", "", json!({"join_rule": "knock"})).unwrap();
             let done = world.knock(bob, room);
-            world.set(admin, room, "m.room.join_rules", "", json!({"join_rule": "public"})).unwrap();
+            world
+                .set(admin, room, "m.room.join_rules", "", json!({"join_rule": "public"}))
+                .unwrap();
             done
         }
         Some(Leave) => world.join(bob, room).and_then(|()| world.leave(bob, room)),
@@ -72,8 +74,12 @@ fn every_transition_ends_as_the_spec_says() {
             };
             let now = world.standing(bob, &room);
             match expected {
-                Ok(standing) => assert_eq!((done, now), (Ok(()), Some(standing)), "{before:?} {action}"),
-                Err(refusal) => assert_eq!((done, now), (Err(refusal), before), "{before:?} {action}"),
+                Ok(standing) => {
+                    assert_eq!((done, now), (Ok(()), Some(standing)), "{before:?} {action}")
+                }
+                Err(refusal) => {
+                    assert_eq!((done, now), (Err(refusal), before), "{before:?} {action}")
+                }
             }
             counts_agree(&world, &room);
         }
@@ -133,9 +139,8 @@ fn who_is_outside_acts_on_nobody_inside() {
 fn an_invite_shows_the_room_stripped_and_itself_last() {
     let world = World::new();
     let (admin, bob) = (world.user("admin"), world.user("bob"));
-    let room = world
-        .create(admin, json!({"name": "N", "topic": "T", "invite": ["@bob:x.org"]}))
-        .unwrap();
+    let room =
+        world.create(admin, json!({"name": "N", "topic": "T", "invite": ["@bob:x.org"]})).unwrap();
     let number = world.room(&room);
     let mine = world.read(|view| room::membership(view, bob, number)).unwrap().unwrap();
     assert_eq!((mine.sender, mine.was_joined), (admin, false));
@@ -230,9 +235,8 @@ fn a_restricted_room_lets_in_members_of_the_rooms_it_names() {
         let allow = json!([{"type": "m.room_membership", "room_id": space}]);
         let rule = json!({"type": "m.room.join_rules",
             "content": {"join_rule": "restricted", "allow": allow}});
-        let room = world
-            .create(admin, json!({"room_version": version, "initial_state": [rule]}))
-            .unwrap();
+        let room =
+            world.create(admin, json!({"room_version": version, "initial_state": [rule]})).unwrap();
         assert_eq!(world.join(eve, &room), Err(FORBIDDEN));
         world.join(bob, &room).unwrap();
         let content = world.content(&room, "m.room.member", "@bob:x.org").unwrap();

@@ -75,9 +75,7 @@ fn receipts_of_one_transaction_move_forward_only_too() {
     let (first, second) = (it.say(), it.say());
     let (user, room, ids) = (it.alice, it.room.clone(), [second.clone(), first]);
     it.world
-        .write(move |tx| {
-            ids.iter().try_for_each(|id| set(tx, user, &room, Mark::Read, id, None))
-        })
+        .write(move |tx| ids.iter().try_for_each(|id| set(tx, user, &room, Mark::Read, id, None)))
         .unwrap();
     let at = it.get("", false).unwrap();
     assert_eq!(at.event_id, second.as_str());

@@ -22,7 +22,8 @@ fn a_redaction_takes_the_content_and_says_so_in_every_version() {
         assert_eq!((beside, within), expected, "{version}");
         assert_eq!(redaction["content"]["reason"], "why");
         let entries = world.log();
-        let [.., Entry::Event { .. }, Entry::Redacted { event: redacted, .. }] = &entries[..] else {
+        let [.., Entry::Event { .. }, Entry::Redacted { event: redacted, .. }] = &entries[..]
+        else {
             panic!("{entries:?}")
         };
         assert_eq!(*redacted, event.event);
@@ -93,7 +94,8 @@ fn redacted_state_stays_in_the_state_without_its_content() {
     let room = world.create(alice, json!({"name": "N"})).unwrap();
     let number = world.room(&room);
     let root = world.read(|view| store::room::head(view, number)).unwrap().state;
-    let name = world.read(|view| store::room::state(view, root, "m.room.name", "")).unwrap().unwrap();
+    let name =
+        world.read(|view| store::room::state(view, root, "m.room.name", "")).unwrap().unwrap();
     world.redact(alice, &room, &name.id).unwrap();
     let head = world.read(|view| store::room::head(view, number)).unwrap();
     assert_eq!(head.state, root);

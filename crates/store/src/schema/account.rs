@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// User id → number, for every user we know of.
-pub static USER_IDS: Keyspace<(String,), User> = Keyspace::new(NAME_TREE, 1, "user_ids", Owned::Each);
+pub static USER_IDS: Keyspace<(String,), User> =
+    Keyspace::new(NAME_TREE, 1, "user_ids", Owned::Each);
 /// Number → user id.
 pub static USERS: Keyspace<(User,), String> = Keyspace::new(USER_TREE, 1, "users", Owned::Nobody);
 
@@ -21,7 +22,8 @@ pub static ACCOUNTS: Keyspace<(User,), Account> =
 pub static DEVICES: Keyspace<(User, String), Device> =
     Keyspace::new(USER_TREE, 3, "devices", Owned::First(Kind::Devices));
 /// When and from where a device was last used. Written rarely; nobody decides anything by it.
-pub static SEEN: Keyspace<(User, String), Seen> = Keyspace::new(USER_TREE, 4, "seen", Owned::Nobody);
+pub static SEEN: Keyspace<(User, String), Seen> =
+    Keyspace::new(USER_TREE, 4, "seen", Owned::Nobody);
 /// Access tokens by SHA-256, cut in two: the first eight bytes name the owner of the row, so that a proven token can
 /// be cached and a logout takes effect at once.
 pub static TOKENS: Keyspace<(u64, [u8; 24]), Token> =
@@ -42,7 +44,8 @@ pub static ACCOUNT_DATA: Keyspace<(User, Room, String), AccountData> =
 pub static FILTERS: Keyspace<(User, u64), String> =
     Keyspace::new(USER_TREE, 10, "filters", Owned::Nobody);
 /// Requests already carried out: (user, hash of device, path and transaction id) → what was answered.
-pub static TXNS: Keyspace<(User, [u8; 16]), Done> = Keyspace::new(USER_TREE, 11, "txns", Owned::Each);
+pub static TXNS: Keyspace<(User, [u8; 16]), Done> =
+    Keyspace::new(USER_TREE, 11, "txns", Owned::Each);
 /// OpenID tokens by SHA-256. Rows whose time is over are swept when a user asks for another.
 pub static OPENID_TOKENS: Keyspace<([u8; 32],), OpenId> =
     Keyspace::new(USER_TREE, 12, "openid_tokens", Owned::Each);
@@ -56,7 +59,8 @@ pub static UIA: Keyspace<(String,), UiaSession> = Keyspace::new(MISC_TREE, 10, "
 pub static REGISTRATION_TOKENS: Keyspace<(String,), RegistrationToken> =
     Keyspace::new(MISC_TREE, 11, "registration_tokens", Owned::Each);
 /// Single-use numbers of the shared-secret registration → when they end.
-pub static NONCES: Keyspace<(String,), UnixMs> = Keyspace::new(MISC_TREE, 12, "nonces", Owned::Each);
+pub static NONCES: Keyspace<(String,), UnixMs> =
+    Keyspace::new(MISC_TREE, 12, "nonces", Owned::Each);
 /// What is only kept for a while, by the end of its time: (end, kind, key of the row). Swept by whoever adds to it.
 pub static EXPIRIES: Keyspace<(UnixMs, u8, String), ()> =
     Keyspace::new(MISC_TREE, 13, "expiries", Owned::Nobody);
@@ -180,5 +184,14 @@ pub struct RegistrationToken {
 }
 
 stored!(
-    Account, Device, Seen, Token, RefreshToken, AccountData, Done, OpenId, UiaSession, RegistrationToken
+    Account,
+    Device,
+    Seen,
+    Token,
+    RefreshToken,
+    AccountData,
+    Done,
+    OpenId,
+    UiaSession,
+    RegistrationToken
 );

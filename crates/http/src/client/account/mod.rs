@@ -14,6 +14,8 @@ mod register;
 mod session;
 mod shared_secret;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod threepid;
 mod uia;
 mod whois;

@@ -9,11 +9,7 @@ use store::{Tx, View};
 
 use crate::handler::{Anyone, Caller, Routes};
 
-fn get(
-    view: &View,
-    _: Anyone,
-    request: get_alias::v3::Request,
-) -> Reply<get_alias::v3::Response> {
+fn get(view: &View, _: Anyone, request: get_alias::v3::Request) -> Reply<get_alias::v3::Response> {
     let room_id = rooms::alias::lookup(view, &request.room_alias)?;
     Ok(get_alias::v3::Response::new(room_id, vec![view.server_name().to_owned()]))
 }

@@ -17,8 +17,7 @@ fn visibility(
     _: Anyone,
     request: get_room_visibility::v3::Request,
 ) -> Reply<get_room_visibility::v3::Response> {
-    rooms::directory::visibility(view, &request.room_id)
-        .map(get_room_visibility::v3::Response::new)
+    rooms::directory::visibility(view, &request.room_id).map(get_room_visibility::v3::Response::new)
 }
 
 fn set_visibility(

@@ -73,11 +73,5 @@ fn unban(
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::default()
-        .write(leave)
-        .write(forget)
-        .write(invite)
-        .write(kick)
-        .write(ban)
-        .write(unban)
+    Routes::default().write(leave).write(forget).write(invite).write(kick).write(ban).write(unban)
 }

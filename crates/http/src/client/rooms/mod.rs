@@ -10,7 +10,10 @@ mod receipt;
 mod redact;
 mod send;
 mod state;
+#[cfg(test)]
+mod tests;
 mod typing;
+mod upgrade;
 
 use crate::handler::Routes;
 
@@ -28,4 +31,5 @@ pub(crate) fn routes() -> Routes {
         .and(directory::routes())
         .and(receipt::routes())
         .and(typing::routes())
+        .and(upgrade::routes())
 }

@@ -23,11 +23,7 @@ fn put(
         .map(send_state_event::v3::Response::new)
 }
 
-fn get(
-    view: &View,
-    caller: Caller,
-    request: get_state_event_for_key::v3::Request,
-) -> Reply<Json> {
+fn get(view: &View, caller: Caller, request: get_state_event_for_key::v3::Request) -> Reply<Json> {
     let kind = request.event_type.to_string();
     let whole = matches!(request.format, StateEventFormat::Event);
     let (room, key) = (&request.room_id, &request.state_key);

@@ -1,0 +1,59 @@
+use ruma::OwnedRoomAliasId;
+use serde_json::json;
+
+use super::*;
+use crate::testing::{FORBIDDEN, Outcome, World};
+
+fn go(world: &World, user: User, room: &RoomId, version: &str) -> Outcome<OwnedRoomId> {
+    let (room, version) = (room.to_owned(), RoomVersionId::try_from(version).unwrap());
+    world.write(move |tx| upgrade(tx, user, &room, &version, &[]))
+}
+
+#[test]
+fn the_new_room_takes_over_and_the_old_one_is_closed() {
+    for (from, to) in [("11", "12"), ("12", "12"), ("12", "11"), ("10", "11")] {
+        let world = World::new();
+        let (alice, bob) = (world.user("alice"), world.user("bob"));
+        let old = world
+            .create(
+                alice,
+                json!({"room_version": from, "visibility": "public", "name": "N", "topic": "T",
+                    "room_alias_name": "a", "creation_content": {"type": "m.space"},
+                    "power_level_content_override": {"events": {"m.x": 7}}}),
+            )
+            .unwrap();
+        world.join(bob, &old).unwrap();
+        let new = go(&world, alice, &old, to).unwrap();
+        let content = |room: &RoomId, kind: &str| world.content(room, kind, "").unwrap();
+        let create = content(&new, "m.room.create");
+        assert_eq!((&create["type"], &create["room_version"]), (&json!("m.space"), &json!(to)));
+        assert_eq!(create["predecessor"]["room_id"], json!(old));
+        for kind in ["m.room.name", "m.room.topic", "m.room.join_rules", "m.room.canonical_alias"] {
+            assert_eq!(content(&new, kind), content(&old, kind), "{kind}");
+        }
+        let levels = content(&new, LEVELS);
+        assert_eq!(levels["events"]["m.x"], 7);
+        let own = levels["users"].get("@alice:x.org");
+        assert_eq!(own, (to != "12").then(|| json!(100)).as_ref(), "{from} to {to}");
+        assert_eq!(content(&old, TOMBSTONE)["replacement_room"], json!(new));
+        assert_eq!(world.send(bob, &old, "m.room.message", json!({})), Err(FORBIDDEN));
+        let alias = OwnedRoomAliasId::try_from("#a:x.org").unwrap();
+        assert_eq!(world.read(|view| crate::alias::lookup(view, &alias)), Ok(new.clone()));
+        let published = |room: &RoomId| {
+            world.read(|view| crate::directory::visibility(view, room)).unwrap().to_string()
+        };
+        assert_eq!((published(&old), published(&new)), ("private".into(), "public".into()));
+        world.join(bob, &new).unwrap();
+    }
+}
+
+#[test]
+fn only_who_may_close_a_room_upgrades_it_and_only_to_a_known_version() {
+    let world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.public(alice);
+    world.join(bob, &room).unwrap();
+    assert_eq!(go(&world, bob, &room, "12"), Err(FORBIDDEN));
+    assert_eq!(go(&world, alice, &room, "odd"), Err((400, "M_UNSUPPORTED_ROOM_VERSION")));
+    assert!(world.content(&room, TOMBSTONE, "").is_none());
+}
