@@ -23,7 +23,7 @@ def ids_of(client, kind):
 def test_default_rules(alice):
     """#default-rules"""
     rules = ruleset(alice)
-    assert set(rules) <= {"override", "content", "room", "sender", "underride"}
+    assert set(rules) >= {"override", "underride"}  # a kind without rules may be left out
     override = ids_of(alice, "override")
     assert override[0] == ".m.rule.master"
     wanted = [
