@@ -146,11 +146,11 @@ class Fuzzer:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that the process holds."""
+    """Bytes of memory that the process holds; pages of the mapped store, which the kernel owns, apart."""
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) << 10
-    raise AssertionError("no VmRSS")
+    raise AssertionError("no RssAnon")
 
 
 def judge(answer: Response) -> str | None:

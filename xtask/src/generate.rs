@@ -1,4 +1,5 @@
-//! Pages that follow from tables in the code. The program prints them; this puts them in their place.
+//! Pages that follow from tables in the code. The program prints them; this puts them in their place. The catalogue of
+//! keyspaces is written by the test that holds it against the golden bytes, and compared by it, too.
 
 use super::{output, tree};
 
@@ -30,8 +31,22 @@ pub(crate) fn run(mode: Mode) -> Result<(), String> {
             }
         }
     }
+    if mode == Mode::Write {
+        keyspaces()?;
+    }
     match stale.is_empty() {
         true => Ok(()),
         false => Err(format!("out of date: {}; run `cargo xtask gen`", stale.join(", "))),
     }
+}
+
+/// Writes `docs/keyspaces.md`, and adds golden bytes for what is new.
+fn keyspaces() -> Result<(), String> {
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["test", "--quiet", "--package", "store", "--lib", "golden"])
+        .env("UPDATE", "1")
+        .current_dir(tree::root())
+        .status()
+        .map_err(|e| format!("cargo cannot be started: {e}"))?;
+    if status.success() { Ok(()) } else { Err("the golden test of the store failed".to_owned()) }
 }

@@ -51,6 +51,10 @@ pub fn create(
         membership::check_invitee(tx, invitee)?;
     }
     let alias = wanted_alias(tx.server_name(), request)?;
+    use RoomPreset::{PrivateChat, PublicChat, TrustedPrivateChat};
+    if !matches!(request.preset, None | Some(PrivateChat | PublicChat | TrustedPrivateChat)) {
+        return Err(Error::invalid_param("there is no such preset"));
+    }
     let preset = request.preset.clone().unwrap_or_else(|| preset_of(&request.visibility));
     let creator = user::id(tx, user)?;
     let content = creation_content(request, version, &preset, &creator)?;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use zstd::{
     bulk::{Compressor, Decompressor},
     dict::{DecoderDictionary, EncoderDictionary},
+    zstd_safe::get_frame_content_size,
 };
 
 /// What events are made of, most frequent last (zstd reaches the end of a dictionary most cheaply).
@@ -78,10 +79,13 @@ impl Codec {
                     None => Decompressor::with_prepared_dictionary(&DECODER)
                         .map_err(|e| Error::fault(format!("zstd: {e}")))?,
                 };
-                let size = Decompressor::upper_bound(packed).unwrap_or(BODY_BYTES_MAX);
-                let body = decompressor
-                    .decompress(packed, size.min(BODY_BYTES_MAX))
-                    .map_err(|_| corrupt())?;
+                // Every frame of ours says how much it holds; room for more would stay allocated in the cache.
+                let size = get_frame_content_size(packed).ok().flatten().ok_or_else(corrupt)?;
+                let size = usize::try_from(size).map_err(|_| corrupt())?;
+                if size > BODY_BYTES_MAX {
+                    return Err(corrupt());
+                }
+                let body = decompressor.decompress(packed, size).map_err(|_| corrupt())?;
                 let mut free = self.decompressors.lock();
                 if free.len() < CONTEXTS_MAX {
                     free.push(decompressor);

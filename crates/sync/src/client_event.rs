@@ -1,13 +1,15 @@
 //! An event as a client gets it: the stored text, spliced, with `unsigned` built around it.
 
+use std::{borrow::Cow, cell::RefCell, collections::HashMap};
+
 use base::{Event, Reply, Room, User};
-use ruma::UserId;
+use ruma::{RoomVersionId, UserId};
 use serde_json::value::RawValue;
 use store::{
     Direction, View,
     event::{self, Stored},
     room,
-    schema::{RELATIONS, Relation, SENT, THREADS},
+    schema::{ACCOUNTS, RELATIONS, Relation, SENT, THREADS},
     user,
 };
 
@@ -27,6 +29,8 @@ pub struct Writer<'a> {
     device: Option<&'a str>,
     room_id: Option<String>,
     fields: Option<&'a [String]>,
+    /// Senders who asked to be forgotten, as far as asked.
+    erased: RefCell<HashMap<User, bool>>,
 }
 
 impl<'a> Writer<'a> {
@@ -38,7 +42,8 @@ impl<'a> Writer<'a> {
         device: Option<&'a str>,
     ) -> Writer<'a> {
         let viewer = gate.viewer();
-        Writer { view, gate, viewer, viewer_id, device, room_id: None, fields: None }
+        let erased = RefCell::default();
+        Writer { view, gate, viewer, viewer_id, device, room_id: None, fields: None, erased }
     }
 
     /// Adds `room_id` to each event: everywhere but in `/sync`.
@@ -87,12 +92,39 @@ impl<'a> Writer<'a> {
 
     /// The stored text without its last brace, and the room id.
     fn begin(&self, out: &mut Out, stored: &Stored) -> Reply<()> {
-        let text = protocol::pdu::for_clients(&stored.row.kind, stored.client())?;
+        let text = if self.hides_content(stored)? {
+            let info = room::info(self.view, stored.row.room)?;
+            let version = RoomVersionId::try_from(info.version.as_str())
+                .map_err(|e| base::Error::fault(format!("room {}: {e}", stored.row.room)))?;
+            Cow::Owned(protocol::pdu::redact_client(&version, stored.client())?)
+        } else {
+            protocol::pdu::for_clients(&stored.row.kind, stored.client())?
+        };
         out.raw(text.strip_suffix('}').unwrap_or(&text));
         if let Some(room_id) = &self.room_id {
             out.key("room_id").text(room_id);
         }
         Ok(())
+    }
+
+    /// What users who asked to be forgotten have sent is shown as redacted to whoever was not there (spec: account
+    /// deactivation, `erase`).
+    fn hides_content(&self, stored: &Stored) -> Reply<bool> {
+        if stored.row.sender == self.viewer || stored.row.state_key.is_some() {
+            return Ok(false);
+        }
+        let sender = stored.row.sender;
+        let known = self.erased.borrow().get(&sender).copied();
+        let erased = match known {
+            Some(erased) => erased,
+            None => {
+                let account = self.view.get(&ACCOUNTS, (sender,))?;
+                let erased = account.is_some_and(|account| account.erased);
+                self.erased.borrow_mut().insert(sender, erased);
+                erased
+            }
+        };
+        Ok(erased && self.gate.membership_at(stored)? != "join")
     }
 
     fn unsigned(&self, out: &mut Out, stored: &Stored) -> Reply<()> {

@@ -4,6 +4,8 @@
 //! never change one, never reuse a dropped tag. Adding a keyspace = one constant here and a line in the golden test.
 
 mod account;
+#[cfg(test)]
+mod golden;
 mod media;
 mod room;
 

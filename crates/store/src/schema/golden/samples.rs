@@ -1,0 +1,311 @@
+//! One row of every keyspace, or several where a value has several forms; every kind of log entry.
+
+use base::{Event, Room, Seq, UnixMs, User};
+
+use super::{super::*, Sample, sample};
+use crate::{
+    log::Entry,
+    state::{Node, NodeId, Root, Slot},
+    value::Value,
+};
+
+const A: u64 = 0x0102_0304_0506_0708;
+const B: u64 = 0x1112_1314_1516_1718;
+const AT: UnixMs = UnixMs(1_700_000_000_123);
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn node() -> NodeId {
+    <NodeId as Value>::take(1, &[0xA1; 16]).unwrap()
+}
+
+fn root(byte: u8) -> Root {
+    let mut payload = vec![1];
+    payload.extend([byte; 16]);
+    Root::take(1, &payload).unwrap()
+}
+
+/// Every row. Texts hold what keys must escape, numbers what is no palindrome.
+pub(super) fn all() -> Vec<Sample> {
+    [
+        everything_else(),
+        rooms(),
+        events(),
+        state(),
+        memberships(),
+        accounts(),
+        tokens(),
+        kept(),
+        media(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn everything_else() -> Vec<Sample> {
+    vec![
+        sample(&IDS, 1, (7,), A),
+        sample(&CURSORS, 1, (text("search"),), Seq(A)),
+        sample(&FACTS, 1, (text("a\0b"),), text("välue")),
+    ]
+}
+
+fn rooms() -> Vec<Sample> {
+    let (room, user) = (Room(A), User(B));
+    let info = RoomInfo {
+        id: text("!r:x"),
+        version: text("12"),
+        create: Event(3),
+        federate: true,
+        room_type: Some(text("m.space")),
+        creators: vec![text("@a:x"), text("@b:x")],
+    };
+    let head = Head {
+        extremities: vec![Event(5), Event(600)],
+        depth: 70_000,
+        state: root(0xB2),
+        joined: 3,
+        invited: 1,
+    };
+    let thread = Thread { count: 2, latest: Event(9), participants: vec![User(1), User(2)] };
+    let receipt =
+        Receipt { event: Event(9), event_id: text("$e"), order: Seq(10), at: AT, moved: Seq(300) };
+    vec![
+        sample(&ROOM_IDS, 1, (text("!r:x"),), room),
+        sample(&ALIASES, 1, (text("#a:x"),), Alias { room, creator: user }),
+        sample(&ROOMS, 1, (room,), info.clone()),
+        sample(&ROOMS, 2, (room,), RoomInfo { room_type: None, federate: false, ..info }),
+        sample(&HEADS, 1, (room,), head),
+        sample(&HEADS, 2, (room,), Head::default()),
+        sample(&THREADS, 1, (room, Event(3)), thread),
+        sample(&RECEIPTS, 1, (room, user, text("$root"), 1), receipt.clone()),
+        sample(&RECEIPTS, 2, (room, user, text(""), 0), receipt),
+        sample(&ALIASES_OF, 1, (room, text("#a:x")), ()),
+        sample(&PUBLISHED, 1, (room,), ()),
+        sample(&ANNOTATIONS, 1, (Event(A), [0xC3; 16]), Event(B)),
+    ]
+}
+
+fn events() -> Vec<Sample> {
+    let row = EventRow {
+        room: Room(A),
+        sender: User(B),
+        kind: text("m.room.member"),
+        state_key: Some(text("@a:x")),
+        sent_at: AT,
+        depth: 12,
+        before: root(0xB2),
+        after: root(0xB3),
+        relates: Some((Event(4), text("m.thread"))),
+        replaces: Some(Event(5)),
+        redacted_by: Some(Event(6)),
+        joined: 1000,
+        client: vec![1, 2, 3],
+        rest: vec![4, 5],
+    };
+    let bare = EventRow {
+        state_key: None,
+        before: Root::default(),
+        relates: None,
+        replaces: None,
+        redacted_by: None,
+        ..row.clone()
+    };
+    let relation = Relation {
+        child: Event(8),
+        rel_type: text("m.annotation"),
+        kind: text("m.reaction"),
+        sender: User(B),
+    };
+    vec![
+        sample(&EVENT_IDS, 1, (text("$e"),), Event(A)),
+        sample(&EVENTS, 1, (Event(A),), row),
+        sample(&EVENTS, 2, (Event(A),), bare),
+        sample(&SENT, 1, (Event(A),), Sent { device: text("DEV"), txn_id: text("t1") }),
+        sample(&ORDER, 1, (Event(A),), Seq(B)),
+        sample(&TIMELINE, 1, (Room(A), Seq(B)), Event(3)),
+        sample(&RELATIONS, 1, (Event(A), Seq(B)), relation),
+    ]
+}
+
+fn state() -> Vec<Sample> {
+    let (a, b) = (Slot::of("m.room.member", "@a:x"), Slot::of("m.room.name", ""));
+    let branch =
+        Node::Branch { depth: 31, sample: a, children: vec![(4, node(), 2), (15, node(), 300)] };
+    vec![
+        sample(&STATE_NODES, 1, (node(),), Node::Leaf(vec![(a, Event(1)), (b, Event(300))])),
+        sample(&STATE_NODES, 2, (node(),), branch),
+    ]
+}
+
+fn memberships() -> Vec<Sample> {
+    use Standing::*;
+    let mut samples = Vec::new();
+    for (n, standing) in [Join, Invite, Knock, Leave, Ban].into_iter().enumerate() {
+        let member = Member { standing, event: Event(300) };
+        samples.push(sample(&MEMBERS, n + 1, (Room(A), User(B)), member));
+    }
+    let membership = |standing, stripped: Option<&str>| Membership {
+        standing,
+        event: Event(300),
+        sender: User(A),
+        forgotten: standing == Leave,
+        was_joined: standing != Invite,
+        stripped: stripped.map(text),
+    };
+    samples.push(sample(&ROOMS_OF, 1, (User(A), Room(B)), membership(Invite, Some("[]"))));
+    samples.push(sample(&ROOMS_OF, 2, (User(A), Room(B)), membership(Leave, None)));
+    samples.push(sample(&UNREAD, 1, (User(A), Room(B)), vec![1, 2, 3]));
+    samples
+}
+
+fn accounts() -> Vec<Sample> {
+    let account = Account {
+        password: Some(text("$argon2id$v=19$x")),
+        created: AT,
+        admin: true,
+        guest: false,
+        deactivated: true,
+        erased: false,
+    };
+    let none =
+        Account { password: None, admin: false, guest: true, erased: true, ..account.clone() };
+    let data = AccountData { content: text(r#"{"a":1}"#), changed: AT };
+    let seen = Seen { at: AT, ip: text("192.0.2.1"), agent: text("A/1") };
+    vec![
+        sample(&USER_IDS, 1, (text("@a:x"),), User(A)),
+        sample(&USERS, 1, (User(A),), text("@a:x")),
+        sample(&ACCOUNTS, 1, (User(A),), account),
+        sample(&ACCOUNTS, 2, (User(A),), none),
+        sample(
+            &DEVICES,
+            1,
+            (User(A), text("DEV")),
+            Device { display_name: Some(text("phone")), created: AT },
+        ),
+        sample(&DEVICES, 2, (User(A), text("")), Device { display_name: None, created: AT }),
+        sample(&SEEN, 1, (User(A), text("DEV")), seen),
+        sample(&PROFILES, 1, (User(A), text("displayname")), text(r#""A""#)),
+        sample(&ACCOUNT_DATA, 1, (User(A), Room(B), text("m.tag")), data.clone()),
+        sample(&ACCOUNT_DATA, 2, (User(A), Room(0), text("m.direct")), data),
+        sample(&FILTERS, 1, (User(A), B), text("{}")),
+    ]
+}
+
+fn tokens() -> Vec<Sample> {
+    let (user, device) = (User(A), text("DEV"));
+    let token =
+        Token { user, device: device.clone(), expires: Some(AT), made_from: Some([0xD4; 32]) };
+    let forever = Token { expires: None, made_from: None, ..token.clone() };
+    let refresh = RefreshToken {
+        user,
+        device: device.clone(),
+        access: [0xD5; 32],
+        made_from: Some([0xD6; 32]),
+        next: Some([0xD7; 32]),
+        spent: true,
+    };
+    let first = RefreshToken { made_from: None, next: None, spent: false, ..refresh.clone() };
+    vec![
+        sample(&TOKENS, 1, (B, [0xE1; 24]), token),
+        sample(&TOKENS, 2, (B, [0xE1; 24]), forever),
+        sample(&REFRESH_TOKENS, 1, ([0xE2; 32],), refresh),
+        sample(&REFRESH_TOKENS, 2, ([0xE2; 32],), first),
+        sample(&TOKENS_OF, 1, (user, device, [0xE3; 32]), vec![1]),
+        sample(&OPENID_TOKENS, 1, ([0xE4; 32],), OpenId { user, expires: AT }),
+        sample(&OPENID_TOKENS_OF, 1, (user, AT, [0xE5; 32]), ()),
+    ]
+}
+
+fn kept() -> Vec<Sample> {
+    let session = UiaSession {
+        created: AT,
+        request: [0xF1; 16],
+        completed: vec![text("m.login.dummy")],
+        registration_token: Some(text("t")),
+    };
+    let tokens = RegistrationToken { uses_allowed: Some(300), used: 2, expires: Some(AT) };
+    let endless = RegistrationToken { uses_allowed: None, used: 0, expires: None };
+    vec![
+        sample(&TXNS, 1, (User(A), [0xF2; 16]), Done::Event(Event(300))),
+        sample(&TXNS, 2, (User(A), [0xF2; 16]), Done::Nothing),
+        sample(&UIA, 1, (text("session"),), session),
+        sample(&REGISTRATION_TOKENS, 1, (text("token"),), tokens),
+        sample(&REGISTRATION_TOKENS, 2, (text("token"),), endless),
+        sample(&NONCES, 1, (text("nonce"),), AT),
+        sample(&EXPIRIES, 1, (AT, 3, text("session")), ()),
+    ]
+}
+
+fn media() -> Vec<Sample> {
+    let (origin, id) = (text("x"), text("m"));
+    let media = Media {
+        blob: Some([0xA9; 32]),
+        size: 70_000,
+        content_type: Some(text("image/png")),
+        filename: Some(text("a.png")),
+        uploader: Some(User(A)),
+        created: AT,
+    };
+    let reserved = Media {
+        blob: None,
+        size: 0,
+        content_type: None,
+        filename: None,
+        uploader: None,
+        created: AT,
+    };
+    let thumbnail = Thumbnail { blob: [0xAA; 32], size: 300, content_type: text("image/jpeg") };
+    vec![
+        sample(&MEDIA, 1, (origin.clone(), id.clone()), media),
+        sample(&MEDIA, 2, (origin.clone(), id.clone()), reserved),
+        sample(&THUMBNAILS, 1, (origin, id.clone(), text("32x32-crop")), thumbnail),
+        sample(&BLOBS, 1, ([0xAB; 32],), A),
+        sample(&PENDING_UPLOADS, 1, (User(A), id), AT),
+    ]
+}
+
+/// Every kind of log entry.
+pub(super) fn entries() -> Vec<(&'static str, Entry)> {
+    let (room, event, user) = (Room(A), Event(B), User(300));
+    let member = Entry::Event { room, event, sender: user, target: Some(User(4)), state: true };
+    let message = Entry::Event { room, event, sender: user, target: None, state: false };
+    let kind = text("m.tag");
+    vec![
+        ("event", message),
+        ("event.2", member),
+        ("redacted", Entry::Redacted { room, event }),
+        ("receipt", Entry::Receipt { room, user, private: true }),
+        ("account_data", Entry::AccountData { user, room: Some(room), kind: kind.clone() }),
+        ("account_data.2", Entry::AccountData { user, room: None, kind }),
+        ("profile", Entry::Profile { user, key: text("displayname") }),
+        ("devices", Entry::Devices { user }),
+        ("to_device", Entry::ToDevice { user, device: text("DEV") }),
+        ("account", Entry::Account { user }),
+    ]
+}
+
+/// BLAKE3 of the dictionary.
+pub(super) const DICTIONARY_1: &str =
+    "3f81a9d87b004c8d89e078f9cfc57be228e035332f644b006cca0541b5e0f6a4";
+
+/// Stored bodies of events and what they hold: one as it is, one compressed with dictionary 1.
+pub(super) const BODIES: [(&str, &str); 2] = [("007b7d", "{}"), (PACKED, BODY)];
+
+const PACKED: &str = "\
+    0128b52ffd20d4950300640577652073686f756c64206d65657420746f6d6f72726f776162636465666768696a\
+    6b6c6d6e6f707172737475767778797a3332323930302c223a2240616c6963653a6578616d706c652e6f72676d\
+    657373616765227d08002507272326bbd16f0aa47b35b02719d8d336e8769da20d10";
+
+const BODY: &str = r#"{"content":{"body":"we should meet tomorrow","msgtype":"m.text"},"event_id":"$abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrs","origin_server_ts":1732290000000,"sender":"@alice:example.org","type":"m.room.message"}"#;
+
+/// Of states of 1, 32, 33 and 100 entries.
+pub(super) const ROOTS: [&str; 4] = [
+    "42fd641fabeb39174d77154f5c73d569",
+    "d409eace8b6e79845491814bb735c3e2",
+    "70801124a77d5301df33c85a3cf947e5",
+    "87f9ddc12d3f1002e87b3521bcb134fa",
+];
