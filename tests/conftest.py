@@ -26,7 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("engine")
+        only = metafunc.definition.get_closest_marker("only_engine")
         engines = ["external"] if borrowed() else list(ENGINES) if chosen == "both" else [chosen]
+        if only is not None and not borrowed():
+            engines = [engine for engine in engines if engine in only.args]
         metafunc.parametrize("engine", engines, scope="session")
 
 

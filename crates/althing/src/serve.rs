@@ -103,6 +103,7 @@ async fn tick(store: Store) {
     loop {
         interval.tick().await;
         store.expire_typing();
+        store.tend();
     }
 }
 

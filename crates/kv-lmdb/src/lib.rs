@@ -15,6 +15,7 @@ mod copy;
 mod dir;
 mod fault;
 mod pages;
+mod resident;
 mod snapshot;
 mod state;
 
@@ -77,6 +78,9 @@ pub struct Options {
     pub check_bytes_max: u64,
     /// Up to this size it is checked whole at every start.
     pub check_always_bytes_max: u64,
+    /// Pages of the data file that are kept mapped in this process. What goes beyond is given back about once a
+    /// second; it stays in the system's page cache, and is mapped again when it is next read.
+    pub resident_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -87,6 +91,7 @@ impl Default for Options {
             snapshots_max: 1_024,
             check_bytes_max: 2 << 30,
             check_always_bytes_max: 32 << 20,
+            resident_bytes_max: 32 << 20,
         }
     }
 }
@@ -104,6 +109,7 @@ pub struct Lmdb {
     /// One committer at a time, also if a caller breaks that promise.
     committing: Mutex<()>,
     flusher: Option<Flusher>,
+    resident_bytes_max: u64,
 }
 
 /// What snapshots share with the engine. Fields are dropped in order: the lock goes last.
@@ -150,6 +156,7 @@ impl Lmdb {
             listener: RwLock::default(),
             committing: Mutex::default(),
             flusher,
+            resident_bytes_max: options.resident_bytes_max,
         })
     }
 
@@ -330,6 +337,10 @@ impl Engine for Lmdb {
 
     fn backup(&self, to: &Path) -> KvResult<()> {
         copy::backup(&self.inner.env, to)
+    }
+
+    fn tend(&self) {
+        resident::trim(&dir::data(&self.inner.dir), self.resident_bytes_max);
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -205,6 +205,9 @@ pub trait Engine: Send + Sync + 'static {
     /// the engine serves. Engines with their own backup tools may refuse with `Unavailable` and say which.
     fn backup(&self, to: &Path) -> KvResult<()>;
 
+    /// Housekeeping. Called about once a second; short.
+    fn tend(&self) {}
+
     /// Bytes on disk now, for metrics; 0 if unknown.
     fn disk_bytes(&self) -> u64;
 

@@ -199,8 +199,19 @@ impl Store {
         let (shared, tenant) = (self.shared.clone(), self.tenant);
         self.shared.pool.run(Box::new(move || {
             // A reader that was given up (its client went away) is not run at all.
-            if !tell.is_closed() {
-                let _ = tell.send(shared.view(tenant).and_then(|view| f(&view)));
+            if tell.is_closed() {
+                return;
+            }
+            let view = match shared.view(tenant) {
+                Ok(view) => view,
+                Err(e) => return drop(tell.send(Err(e))),
+            };
+            let reply = f(&view);
+            let kept = view.into_kept();
+            let _ = tell.send(reply);
+            if let Some(batch) = kept {
+                // Nobody waits for it and nothing depends on it.
+                shared.committer.submit(batch, Box::new(drop));
             }
         }))?;
         told.await.unwrap_or_else(|_| Err(Error::fault("a reader panicked")))
@@ -273,6 +284,9 @@ impl Store {
             self.shared.tail.nudge_room(tenant, room);
         }
     }
+
+    /// Housekeeping of the engine. To be called every second or so.
+    pub fn tend(&self) { self.shared.engine.tend(); }
 
     /// Now, by the store's clock.
     pub fn now(&self) -> UnixMs { (self.shared.options.now)() }

@@ -33,6 +33,8 @@ pub struct View {
     tenant: Tenant,
     now: UnixMs,
     pending: Option<RefCell<Pending>>,
+    /// See [`View::keep`].
+    kept: RefCell<Vec<KvRow>>,
 }
 
 type RowKey = (Tree, Vec<u8>);
@@ -58,7 +60,7 @@ impl View {
         tenant: Tenant,
         now: UnixMs,
     ) -> View {
-        View { snapshot, shared, tenant, now, pending: None }
+        View { snapshot, shared, tenant, now, pending: None, kept: RefCell::default() }
     }
 
     /// The last log position that this view contains.
@@ -297,6 +299,23 @@ impl View {
             self.shared.cache.put(key, value.clone(), bytes, self.snapshot.version());
         }
         Ok(value)
+    }
+
+    /// Asks for a row to be written after this view is done, if it was a plain read: for what was computed on the way, can
+    /// always be computed again, and says itself what it is valid for. May be dropped.
+    pub fn keep<K: Key, V: Value>(&self, ks: &Keyspace<K, V>, key: K, value: &V) {
+        if self.pending.is_none() {
+            let key = ks.key(self.tenant, &key);
+            let row = seal(&key, value);
+            self.kept.borrow_mut().push(KvRow::Put(ks.tree, key, row));
+        }
+    }
+
+    /// The batch of what was kept, if anything was.
+    pub(crate) fn into_kept(self) -> Option<Batch> {
+        let rows = self.kept.into_inner();
+        let since = self.snapshot.version();
+        (!rows.is_empty()).then(|| Batch { since, rows, ..Batch::default() })
     }
 
     /// A value that knows by itself for which position it is right: whatever was last remembered.

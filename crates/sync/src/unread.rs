@@ -21,7 +21,7 @@ use store::{
     CacheSpace, Direction, Kind, View,
     event::{self, Stored},
     room,
-    schema::{ACCOUNT_DATA, RECEIPTS, Receipt, TIMELINE},
+    schema::{ACCOUNT_DATA, RECEIPTS, Receipt, TIMELINE, UNREAD, Unread},
     user,
 };
 
@@ -33,6 +33,9 @@ static FOLDS: CacheSpace = CacheSpace { tag: 22, owned: None };
 const CHUNK: usize = 512;
 /// Receipts of one user in one room: one for each thread.
 const RECEIPTS_MAX: usize = 10_000;
+/// Events folded before the fold is written down, so that a restart need not fold them again: an event costs about a
+/// hundredth of a commit.
+const KEEP_AFTER: u64 = 256;
 /// Steps from an event to what it relates to, to find its thread (spec: "Threaded read receipts").
 const THREAD_STEPS_MAX: usize = 3;
 
@@ -81,6 +84,39 @@ struct Fold {
     read: Read,
     rules: u64,
     counts: Counts,
+    /// Events folded since the fold was last written down.
+    since_kept: u64,
+}
+
+impl From<Unread> for Fold {
+    fn from(kept: Unread) -> Fold {
+        let count = |(notifications, highlights)| Count { notifications, highlights };
+        Fold {
+            upto: kept.upto,
+            read: Read { all: kept.read, main: kept.read_main, threads: kept.read_threads },
+            rules: kept.rules,
+            counts: Counts {
+                main: count(kept.main),
+                threads: kept.threads.into_iter().map(|(root, c)| (root, count(c))).collect(),
+            },
+            since_kept: 0,
+        }
+    }
+}
+
+impl From<&Fold> for Unread {
+    fn from(fold: &Fold) -> Unread {
+        let pair = |count: &Count| (count.notifications, count.highlights);
+        Unread {
+            upto: fold.upto,
+            rules: fold.rules,
+            read: fold.read.all,
+            read_main: fold.read.main,
+            read_threads: fold.read.threads.clone(),
+            main: pair(&fold.counts.main),
+            threads: fold.counts.threads.iter().map(|(root, c)| (*root, pair(c))).collect(),
+        }
+    }
 }
 
 /// Counts of a room for a user who joined it with `member`, up to the head of the view.
@@ -94,14 +130,15 @@ pub fn counts(
     let rules = rules(view, viewer, viewer_id)?;
     let read = read_upto(view, viewer, room, member)?;
     let id = u128::from(viewer.0) << 64 | u128::from(room.0);
-    let known = view.recall::<Fold>(&FOLDS, id).filter(|fold| fold.upto <= view.head());
+    let known = match view.recall::<Fold>(&FOLDS, id) {
+        Some(fold) => Some((*fold).clone()),
+        None => view.get(&UNREAD, (viewer, room))?.map(Fold::from),
+    };
+    let known = known.filter(|fold| fold.upto <= view.head() && fold.rules == rules.stamp);
     let mut fold = match known {
-        Some(fold) if fold.rules == rules.stamp && fold.read == read => (*fold).clone(),
-        Some(fold) if fold.rules == rules.stamp => match fold.advanced(&read) {
-            Some(fold) => fold,
-            None => Fold::new(read.clone(), rules.stamp),
-        },
-        _ => Fold::new(read.clone(), rules.stamp),
+        Some(fold) if fold.read == read => fold,
+        Some(fold) => fold.advanced(&read).unwrap_or_else(|| Fold::new(read.clone(), rules.stamp)),
+        None => Fold::new(read.clone(), rules.stamp),
     };
     if fold.upto < view.head() {
         let mut folder = Folder { view, viewer, room, rules: &rules.compiled, levels: None };
@@ -109,6 +146,10 @@ pub fn counts(
             // A redaction took back something already counted: once more from the receipts.
             fold = Fold::new(read, rules.stamp);
             folder.run(&mut fold)?;
+        }
+        if fold.since_kept >= KEEP_AFTER {
+            fold.since_kept = 0;
+            view.keep(&UNREAD, (viewer, room), &Unread::from(&fold));
         }
         let bytes = 128 + 48 * (fold.counts.threads.len() + fold.read.threads.len());
         view.remember(&FOLDS, id, Arc::new(fold.clone()), bytes);
@@ -118,7 +159,7 @@ pub fn counts(
 
 impl Fold {
     fn new(read: Read, rules: u64) -> Fold {
-        Fold { upto: read.all, read, rules, counts: Counts::default() }
+        Fold { upto: read.all, read, rules, counts: Counts::default(), since_kept: 0 }
     }
 
     /// The fold after receipts moved, if that needs no recount: what moved has moved past all that was counted.
@@ -188,6 +229,7 @@ impl Folder<'_> {
                     return Ok(false);
                 }
                 self.take(fold, seq, &stored)?;
+                fold.since_kept += 1;
             }
             if !full {
                 break;

@@ -24,6 +24,12 @@ pub enum Op {
     Invite(usize, usize, usize),
     /// Removes another.
     Kick(usize, usize, usize),
+    /// Bans another, or lifts the ban.
+    Ban(usize, usize, usize, bool),
+    /// Forgets a room.
+    Forget(usize, usize),
+    /// Goes by another name in a room.
+    Name(usize, usize, u8),
     /// Sets the topic.
     Topic(usize, usize, u8),
     /// Sets who may see history.
@@ -32,6 +38,10 @@ pub enum Op {
     Redact(usize, usize, usize),
     /// Marks an event as read: privately or not, in its thread or not.
     Read(usize, usize, usize, bool, bool),
+    /// Sets account data, globally or for a room.
+    Data(usize, Option<usize>, u8),
+    /// Sets a tag on a room, or takes it away.
+    Tag(usize, usize, u8),
     /// The user's client syncs.
     Sync(usize),
     /// Somebody else's client syncs with a filter of its own from the beginning.
@@ -176,6 +186,25 @@ impl World {
                 let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
                 self.write(move |tx| rooms::kick::kick(tx, u, &r, &v, None));
             }
+            Op::Ban(u, v, r, lift) => {
+                let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
+                self.write(move |tx| match lift {
+                    false => rooms::ban::ban(tx, u, &r, &v, None),
+                    true => rooms::unban::unban(tx, u, &r, &v, None),
+                });
+            }
+            Op::Forget(u, r) => {
+                let ((u, _), (_, r)) = (user(u), room(r));
+                self.write(move |tx| rooms::forget::forget(tx, u, &r));
+            }
+            Op::Name(u, r, n) => {
+                let ((u, id), (_, r)) = (user(u), room(r));
+                self.write(move |tx| {
+                    let content = json!({"membership": "join", "displayname": format!("n{n}")});
+                    let content = to_raw_value(&content).unwrap();
+                    rooms::state::put(tx, u, &r, "m.room.member", id.as_str(), &content).map(drop)
+                });
+            }
             Op::Topic(u, r, n) => self.put(u, r, "m.room.topic", json!({"topic": format!("t{n}")})),
             Op::History(u, r, n) => {
                 let how = ["shared", "invited", "joined", "world_readable"][usize::from(n % 4)];
@@ -205,7 +234,31 @@ impl World {
                     rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
                 });
             }
+            Op::Data(..) | Op::Tag(..) => self.keep(op),
             Op::Sync(_) | Op::Fresh(..) => {}
+        }
+    }
+
+    /// What users keep for themselves.
+    fn keep(&self, op: &Op) {
+        let user = |n: usize| self.users[n % self.users.len()].0;
+        let room = |n: usize| self.rooms[n % self.rooms.len()].0;
+        match *op {
+            Op::Data(u, r, n) => {
+                let (user, place) = (user(u), r.map_or(accounts::account_data::GLOBAL, room));
+                let (kind, content) = (format!("x.kind{}", n % 3), json!({ "n": n }).to_string());
+                self.write(move |tx| {
+                    accounts::account_data::set(tx, user, place, &kind, &content)
+                });
+            }
+            Op::Tag(u, r, n) => {
+                let (user, room, tag) = (user(u), room(r), format!("u.{}", n % 2));
+                self.write(move |tx| match n % 3 {
+                    0 => accounts::tag::remove(tx, user, room, &tag),
+                    _ => accounts::tag::set(tx, user, room, &tag, json!({"order": 0.5})),
+                });
+            }
+            _ => {}
         }
     }
 

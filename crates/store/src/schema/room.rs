@@ -1,5 +1,7 @@
 //! Rooms, events and all that is indexed by them.
 
+use std::collections::BTreeMap;
+
 use base::{Event, Room, Seq, UnixMs, User};
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +65,8 @@ pub static STATE_NODES: Keyspace<(NodeId,), Node> =
 pub static ROOMS_OF: Keyspace<(User, Room), Membership> =
     Keyspace::new(USER_TREE, 20, "rooms_of", Owned::First(Kind::RoomsOf));
 /// What a user has not read in a room, counted up to a position: a checkpoint, always recomputable.
-pub static UNREAD: Keyspace<(User, Room), Vec<u8>> = Keyspace::new(USER_TREE, 21, "unread", Owned::Each);
+pub static UNREAD: Keyspace<(User, Room), Unread> =
+    Keyspace::new(USER_TREE, 21, "unread", Owned::Nobody);
 
 /// See [`ALIASES`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -198,6 +201,25 @@ pub struct Receipt {
     pub moved: Seq,
 }
 
+/// See [`UNREAD`]. It says itself what it was counted with, and is void if that differs today.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unread {
+    /// Counted up to here.
+    pub upto: Seq,
+    /// With push rules of this stamp.
+    pub rules: u64,
+    /// Nothing at or before this counts: the unthreaded receipt, or the user's join.
+    pub read: Seq,
+    /// The receipt of the main timeline.
+    pub read_main: Seq,
+    /// The receipts of threads, by root.
+    pub read_threads: BTreeMap<Event, Seq>,
+    /// Notifications and highlights outside threads.
+    pub main: (u64, u64),
+    /// The same by thread root.
+    pub threads: BTreeMap<Event, (u64, u64)>,
+}
+
 /// See [`RELATIONS`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Relation {
@@ -253,5 +275,5 @@ pub struct Sent {
 }
 
 stored!(
-    Sent, Alias, RoomInfo, Head, Member, Membership, Thread, Receipt, Relation, EventRow, Node, Root
+    Unread, Sent, Alias, RoomInfo, Head, Member, Membership, Thread, Receipt, Relation, EventRow, Node, Root
 );
