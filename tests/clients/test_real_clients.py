@@ -104,6 +104,7 @@ async def meet(home: Any, js: JsSide, nio: NioSide) -> str:
     room = await js.call("createRoom", invite=[nio.user], name="A room for two")
     await nio.wait_invite(room)
     await nio.join(room)
+    await js.call("waitMembership", roomId=room, membership="join")
     return room
 
 

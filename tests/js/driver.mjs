@@ -46,7 +46,7 @@ const room = (id) => {
     if (!found) throw new Error(`the SDK does not know room ${id}`);
     return found;
 };
-const find = (id, event) => room(id).findEventById(event);
+const find = (id, event) => client.getRoom(id)?.findEventById(event);
 
 /** After a gap in /sync the SDK begins a new timeline; scrolling up fills it until it meets the old one. */
 async function fillGap(roomId) {

@@ -1,9 +1,15 @@
 //! The one committer of the process: takes every batch that waits, commits them as a group (one fsync), and
 //! tells each its verdict.
+//!
+//! There is no thread for it: whoever submits a batch while nobody commits does so, for itself and for all who submit
+//! meanwhile. A lone write thus changes threads as rarely as can be, and a busy store has one thread that does nothing else.
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use base::{Error, Fault, Reply};
+use base::Fault;
 use kv::{Batch, Engine, Verdict};
 use parking_lot::{Condvar, Mutex};
 
@@ -13,86 +19,82 @@ type Tell = Box<dyn FnOnce(Result<Verdict, Fault>) + Send>;
 const GROUP_MAX: usize = 256;
 
 pub(crate) struct Committer {
-    queue: Arc<Queue>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    engine: Arc<dyn Engine>,
+    state: Mutex<State>,
+    idle: Condvar,
 }
 
-#[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    wake: Condvar,
-}
 /// Bounded by what submits: each waiting batch belongs to a pool task or lane, which the pool bounds.
 #[derive(Default)]
 struct State {
     waiting: Vec<(Batch, Tell)>,
+    /// Somebody commits, and will take what is waiting.
+    busy: bool,
     closed: bool,
 }
 
 impl Committer {
-    pub(crate) fn start(engine: Arc<dyn Engine>) -> Reply<Committer> {
-        let queue = Arc::new(Queue::default());
-        let for_thread = queue.clone();
-        let thread = std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || for_thread.work(&*engine))
-            .map_err(|e| Error::fault(format!("cannot start a thread: {e}")))?;
-        Ok(Committer { queue, thread: Mutex::new(Some(thread)) })
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Committer {
+        Committer { engine, state: Mutex::default(), idle: Condvar::new() }
     }
 
-    pub(crate) fn submit(&self, batch: Batch, tell: Tell) {
-        let mut state = self.queue.state.lock();
+    /// Hands over a batch. Returns when it was committed by this thread, or at once if another commits. `after` is
+    /// called behind each group that this thread committed.
+    pub(crate) fn submit(&self, batch: Batch, tell: Tell, after: impl Fn()) {
+        let mut state = self.state.lock();
         if state.closed {
             drop(state);
             return tell(Err(Fault("the store is closed".into())));
         }
         state.waiting.push((batch, tell));
+        if state.busy {
+            return;
+        }
+        state.busy = true;
         drop(state);
-        self.queue.wake.notify_one();
-    }
-
-    /// Commits what waits and stops.
-    pub(crate) fn stop(&self) {
-        self.queue.state.lock().closed = true;
-        self.queue.wake.notify_all();
-        if let Some(thread) = self.thread.lock().take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
+        while let Some(group) = self.next_group() {
+            self.commit(group);
+            after();
         }
     }
-}
 
-impl Queue {
-    fn work(&self, engine: &dyn Engine) {
-        loop {
-            let group = {
-                let mut state = self.state.lock();
-                while state.waiting.is_empty() {
-                    if state.closed {
-                        return;
-                    }
-                    self.wake.wait(&mut state);
-                }
-                let many = state.waiting.len().min(GROUP_MAX);
-                state.waiting.drain(..many).collect::<Vec<_>>()
-            };
-            let (batches, tells): (Vec<Batch>, Vec<Tell>) = group.into_iter().unzip();
-            metrics::histogram!("althing_store_group_batches").record(batches.len() as f64);
-            match engine.commit(batches) {
-                Ok(verdicts) => {
-                    for (tell, verdict) in tells.into_iter().zip(verdicts) {
-                        tell(Ok(verdict));
-                    }
-                }
-                Err(e) => {
-                    let fault = Fault(e.to_string());
-                    tracing::error!(error = %e, "commit failed");
-                    for tell in tells {
-                        tell(Err(fault.clone()));
-                    }
-                }
+    /// What waits; `None` ends this thread's turn.
+    fn next_group(&self) -> Option<Vec<(Batch, Tell)>> {
+        let mut state = self.state.lock();
+        if state.waiting.is_empty() {
+            state.busy = false;
+            self.idle.notify_all();
+            return None;
+        }
+        let many = state.waiting.len().min(GROUP_MAX);
+        Some(state.waiting.drain(..many).collect())
+    }
+
+    fn commit(&self, group: Vec<(Batch, Tell)>) {
+        let (batches, tells): (Vec<Batch>, Vec<Tell>) = group.into_iter().unzip();
+        metrics::histogram!("althing_store_group_batches").record(batches.len() as f64);
+        // A panic must not end the turn with others waiting.
+        let committed = catch_unwind(AssertUnwindSafe(|| self.engine.commit(batches)));
+        let verdicts: Vec<Result<Verdict, Fault>> = match committed {
+            Ok(Ok(verdicts)) => verdicts.into_iter().map(Ok).collect(),
+            Ok(Err(e)) => {
+                tracing::error!(error = %e, "commit failed");
+                tells.iter().map(|_| Err(Fault(e.to_string()))).collect()
             }
+            Err(_) => tells.iter().map(|_| Err(Fault("the commit panicked".into()))).collect(),
+        };
+        for (tell, verdict) in tells.into_iter().zip(verdicts) {
+            // Whoever panics when told has nobody left to tell.
+            let _ = catch_unwind(AssertUnwindSafe(|| tell(verdict)));
+        }
+    }
+
+    /// Waits until what was handed over is committed; refuses what comes later.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        while state.busy {
+            self.idle.wait(&mut state);
         }
     }
 }

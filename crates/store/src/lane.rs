@@ -146,7 +146,7 @@ fn attempt(
             then_drive(&back, tenant, lane);
         }
     });
-    shared.committer.submit(batch, verdict);
+    shared.commit(batch, verdict);
 }
 
 fn then_drive(shared: &Arc<Shared>, tenant: Tenant, lane: Option<Lane>) {

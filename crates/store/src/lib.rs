@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) ids: ids::Ids,
     pub(crate) tail: Arc<tail::Tail>,
     pub(crate) typing: Typing,
+    /// Held by whoever reads the log for the tail.
+    tailing: Mutex<()>,
     random: Mutex<StdRng>,
 }
 
@@ -109,6 +111,21 @@ impl Shared {
     pub(crate) fn view(self: &Arc<Self>, tenant: Tenant) -> Reply<View> {
         let now = (self.options.now)();
         Ok(View::new(self.engine.snapshot()?, self.clone(), tenant, now))
+    }
+
+    /// Commits a batch, on this thread if nobody else does. Whoever commits then takes in the log behind it.
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        batch: kv::Batch,
+        tell: Box<dyn FnOnce(Result<kv::Verdict, Fault>) + Send>,
+    ) {
+        COMMITTING.set(true);
+        self.committer.submit(batch, tell, || {
+            if let Err(e) = take_in_new(self) {
+                tracing::error!(error = %e, "cannot read the log");
+            }
+        });
+        COMMITTING.set(false);
     }
 
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
@@ -147,7 +164,8 @@ impl Store {
             codec: codec::Codec::default(),
             pool: pool::Pool::start(options.threads.max(1), "store")?,
             lanes: lane::Lanes::default(),
-            committer: committer::Committer::start(engine.clone())?,
+            committer: committer::Committer::new(engine.clone()),
+            tailing: Mutex::default(),
             ids: ids::Ids::default(),
             tail: Arc::new(tail::Tail::new(head)),
             typing: Typing::default(),
@@ -169,10 +187,14 @@ impl Store {
         }));
     }
 
-    /// One thread reads what was committed, by this process or another, as soon as the engine hints at it.
+    /// One thread reads what other processes committed, as soon as the engine hints at it.
     fn start_tail(&self) -> Reply<()> {
         let (hint, mut hinted) = watch::channel(self.shared.tail.head());
         self.shared.engine.on_commit(Arc::new(move |head| {
+            // This thread has just committed and will look for itself, once all who wait have been told.
+            if COMMITTING.get() {
+                return;
+            }
             hint.send_if_modified(|known| {
                 let newer = head > *known;
                 *known = (*known).max(head);
@@ -211,7 +233,7 @@ impl Store {
             let _ = tell.send(reply);
             if let Some(batch) = kept {
                 // Nobody waits for it and nothing depends on it.
-                shared.committer.submit(batch, Box::new(drop));
+                shared.commit(batch, Box::new(drop));
             }
         }))?;
         told.await.unwrap_or_else(|_| Err(Error::fault("a reader panicked")))
@@ -323,7 +345,7 @@ fn settle<T>(outcome: Result<Seq, Fault>, slot: &Slot<T>) -> Reply<Written<T>> {
     }
 }
 
-/// Claims a block of ids, waiting for the commit on this (pool) thread: the committer has its own.
+/// Claims a block of ids, waiting for the commit on this thread.
 fn claim_ids(shared: &Arc<Shared>) -> Reply<u64> {
     for _ in 0..CLAIM_ATTEMPTS_MAX {
         let mut tx = Tx::new(shared.view(Tenant::default())?);
@@ -331,7 +353,7 @@ fn claim_ids(shared: &Arc<Shared>) -> Reply<u64> {
         tx.put(&schema::IDS, (0,), &(first + ids::BLOCK));
         let Some(batch) = tx.into_batch() else { continue };
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        shared.committer.submit(batch, Box::new(move |verdict| drop(tell.send(verdict))));
+        shared.commit(batch, Box::new(move |verdict| drop(tell.send(verdict))));
         let verdict = told.recv().map_err(|_| Error::fault("the committer is gone"))??;
         if let kv::Verdict::At { .. } = verdict {
             return Ok(first);
@@ -341,6 +363,11 @@ fn claim_ids(shared: &Arc<Shared>) -> Reply<u64> {
 }
 /// Other processes claim at the same moment at most once in a million ids.
 const CLAIM_ATTEMPTS_MAX: usize = 100;
+
+thread_local! {
+    /// Is this thread inside a commit?
+    static COMMITTING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
 
 /// Log entries read at once by the tail.
 const TAIL_BATCH: usize = 4_096;
@@ -368,6 +395,7 @@ fn spawn_tail(
 }
 
 fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
+    let _one_at_a_time = shared.tailing.lock();
     loop {
         let snapshot = shared.engine.snapshot()?;
         let (known, head) = (shared.tail.head(), snapshot.head());

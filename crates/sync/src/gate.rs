@@ -27,7 +27,7 @@ pub struct Gate<'a> {
     of_event: RefCell<HashMap<Event, History>>,
 }
 
-/// Steps back through a viewer's member events to find the last join: more changes than this since are not
+/// Steps back through somebody's member events to find the last join: more changes than this since are not
 /// made by people.
 const MEMBER_STEPS_MAX: usize = 100;
 
@@ -36,7 +36,10 @@ impl<'a> Gate<'a> {
     pub fn new(view: &'a View, room: Room, viewer: User, viewer_id: &'a UserId) -> Reply<Gate<'a>> {
         let last_join = match room::member(view, room, viewer)? {
             Some(m) if m.standing == Standing::Join => Some(Seq::MAX),
-            Some(m) => last_join(view, m.event)?,
+            Some(m) => match last_stay(view, m.event)? {
+                Some((joined, _)) => event::order(view, joined)?,
+                None => None,
+            },
             None => None,
         };
         let at_root = RefCell::default();
@@ -120,16 +123,16 @@ pub fn standing(stored: &Stored) -> Option<Standing> {
     Standing::parse(&content.membership?)
 }
 
-/// The position of the last join among a member event and those it replaced.
-fn last_join(view: &View, member: Event) -> Reply<Option<Seq>> {
-    let mut next = Some(member);
+/// When somebody was last in a room, found from their newest member event: their last member event as one who was
+/// joined, and the one by which they left. What came later (invites, knocks, bans) changes nothing of what they may see.
+pub(crate) fn last_stay(view: &View, newest: Event) -> Reply<Option<(Event, Event)>> {
+    let mut at = newest;
     for _ in 0..MEMBER_STEPS_MAX {
-        let Some(event) = next else { return Ok(None) };
-        let stored = event::load(view, event)?;
-        if standing(&stored) == Some(Standing::Join) {
-            return event::order(view, event);
+        let Some(before) = event::load(view, at)?.row.replaces else { return Ok(None) };
+        if standing(&*event::load(view, before)?) == Some(Standing::Join) {
+            return Ok(Some((before, at)));
         }
-        next = stored.row.replaces;
+        at = before;
     }
     Ok(None)
 }

@@ -1,13 +1,10 @@
 //! A client as simple as can be: it applies `/sync` answers as the spec tells clients to, and fills gaps through
 //! `/messages`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use base::User;
-use ruma::{OwnedUserId, api::client::filter::RoomEventFilter};
+use ruma::OwnedUserId;
 use serde_json::{Value, json};
 use store::{Direction, Store};
 use sync::{
@@ -17,19 +14,63 @@ use sync::{
     v3::{Ask, Compiled, LOG_SCAN_MAX, StateAfter, sync},
 };
 
+/// State as a client has it: (type, state key) → event id.
+pub type State = BTreeMap<(String, String), String>;
+
 /// What a client knows of a room.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// State: (type, state key) → event id.
-    pub state: BTreeMap<(String, String), String>,
+    /// State.
+    pub state: State,
     /// The timeline as shown, without gaps, since the client got to know the room.
     pub timeline: Vec<String>,
+    /// Of the last answer's timeline: each event, and its sender's member event as known when it was shown.
+    pub introduced: Vec<(String, Option<String>)>,
     /// Notifications and highlights of the main timeline, or of everything.
     pub unread: (u64, u64),
     /// By thread.
     pub threads: BTreeMap<String, (u64, u64)>,
     /// Receipts shown: (user, type) → the newest event told.
     pub receipts: BTreeMap<(String, String, String), String>,
+    /// Account data by type.
+    pub data: BTreeMap<String, Value>,
+}
+
+/// What an answer said of a room that the user is no longer in.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// The room as the client knew it, and with what it was told; none if it did not know it.
+    pub known: Option<Known>,
+    /// The timeline told, and the gap before it.
+    pub timeline: Vec<String>,
+    /// The state told.
+    pub state: Vec<String>,
+}
+
+/// A page of history with which a gap was filled.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// Event and sender, newest first.
+    pub chunk: Vec<(String, String)>,
+    /// Member events that came with it, by user.
+    pub members: BTreeMap<String, String>,
+}
+
+/// How a client wants things.
+#[derive(Clone, Copy, Debug)]
+pub struct Taste {
+    /// Events of a timeline.
+    pub limit: u8,
+    /// Count threads apart.
+    pub threads: bool,
+    /// State after the timeline, not before.
+    pub after: bool,
+    /// The server reads the log for it, however much has happened.
+    pub patient: bool,
+    /// Member events only of those who speak.
+    pub lazy: bool,
+    /// Rooms left long ago, too.
+    pub archive: bool,
 }
 
 /// A client of one user.
@@ -38,31 +79,44 @@ pub struct Client {
     id: OwnedUserId,
     since: Option<Token>,
     filter: Arc<Compiled>,
-    state_after: StateAfter,
-    log_scan_max: usize,
+    page: RoomEvents,
+    /// As it was made.
+    pub taste: Taste,
     /// Joined rooms.
     pub rooms: BTreeMap<String, Known>,
-    /// Rooms to which the user is invited.
-    pub invites: BTreeSet<String>,
+    /// Rooms to which the user is invited, and the stripped state.
+    pub invites: BTreeMap<String, Vec<Value>>,
+    /// Rooms that the last answer says were left.
+    pub left: BTreeMap<String, Left>,
+    /// Pages read after the last answer, by room.
+    pub filled: Vec<(String, Filled)>,
+    /// Global account data by type, but for push rules.
+    pub data: BTreeMap<String, Value>,
 }
 
 impl Client {
-    /// A client that wants timelines of `limit` events, counts threads apart or not, and state after the timeline or
-    /// before. `patient`: the server reads the log for it, however much has happened.
-    pub fn new(user: (User, OwnedUserId), limit: u8, threads: bool, after: bool, patient: bool) -> Client {
-        let filter = json!({"room": {"timeline": {
-            "limit": limit, "unread_thread_notifications": threads,
-        }}});
+    /// A client that knows nothing yet.
+    pub fn new(user: (User, OwnedUserId), taste: Taste) -> Client {
+        let lazy = taste.lazy;
+        let filter = json!({"room": {
+            "timeline": {"limit": taste.limit, "unread_thread_notifications": taste.threads},
+            "state": {"lazy_load_members": lazy},
+            "include_leave": taste.archive,
+        }});
         let filter = serde_json::from_value(filter).unwrap();
+        let page = serde_json::from_value(json!({"lazy_load_members": lazy})).unwrap();
         Client {
             user: user.0,
             id: user.1,
             since: None,
             filter: Arc::new(Compiled::new(&filter)),
-            state_after: if after { StateAfter::Stable } else { StateAfter::No },
-            log_scan_max: if patient { LOG_SCAN_MAX } else { 2 },
+            page: RoomEvents::compile(&page),
+            taste,
             rooms: BTreeMap::new(),
-            invites: BTreeSet::new(),
+            invites: BTreeMap::new(),
+            left: BTreeMap::new(),
+            filled: Vec::new(),
+            data: BTreeMap::new(),
         }
     }
 
@@ -74,21 +128,25 @@ impl Client {
             device: "D".to_owned(),
             since: self.since,
             full_state: false,
-            state_after: self.state_after,
+            state_after: if self.taste.after { StateAfter::Stable } else { StateAfter::No },
             filter: self.filter.clone(),
-            log_scan_max: self.log_scan_max,
+            log_scan_max: if self.taste.patient { LOG_SCAN_MAX } else { 2 },
         };
         let answer = store.read_here(|view| sync(view, &ask)).unwrap();
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         self.since = Some(Token::parse(body["next_batch"].as_str().unwrap()).unwrap());
+        self.filled.clear();
+        self.left.clear();
+        keep(&mut self.data, &body["account_data"]);
+        self.data.remove("m.push_rules");
         let rooms = &body["rooms"];
         for (id, room) in objects(&rooms["invite"]) {
-            assert!(room["invite_state"]["events"].is_array());
-            self.invites.insert(id.clone());
+            let stripped = list(&room["invite_state"]["events"]).cloned().collect();
+            self.invites.insert(id.clone(), stripped);
         }
-        for (id, _) in objects(&rooms["leave"]) {
-            self.rooms.remove(id);
+        for (id, room) in objects(&rooms["leave"]) {
             self.invites.remove(id);
+            self.leave(store, id, room);
         }
         for (id, room) in objects(&rooms["join"]) {
             self.invites.remove(id);
@@ -98,25 +156,8 @@ impl Client {
     }
 
     fn joined(&mut self, store: &Store, id: &str, room: &Value) {
-        let after = self.state_after == StateAfter::Stable;
-        let mut known = self.rooms.remove(id).unwrap_or_default();
-        let state_key = if after { "state_after" } else { "state" };
-        for event in list(&room[state_key]["events"]) {
-            apply(&mut known.state, event);
-        }
-        let timeline = &room["timeline"];
-        let events: Vec<&Value> = list(&timeline["events"]).collect();
-        if timeline["limited"] == true && !known.timeline.is_empty() {
-            let prev = timeline["prev_batch"].as_str().unwrap();
-            let gap = self.fill(store, id, prev, known.timeline.last().unwrap());
-            known.timeline.extend(gap);
-        }
-        for event in events {
-            known.timeline.push(event["event_id"].as_str().unwrap().to_owned());
-            if !after && event.get("state_key").is_some() {
-                apply(&mut known.state, event);
-            }
-        }
+        let known = self.rooms.remove(id).unwrap_or_default();
+        let mut known = self.timeline(store, id, room, known);
         let count = |value: &Value| {
             let number = |key: &str| value[key].as_u64().unwrap();
             (number("notification_count"), number("highlight_count"))
@@ -136,34 +177,79 @@ impl Client {
                 }
             }
         }
+        keep(&mut known.data, &room["account_data"]);
         self.rooms.insert(id.to_owned(), known);
     }
 
+    /// State and timeline of an answer.
+    fn timeline(&mut self, store: &Store, id: &str, room: &Value, mut known: Known) -> Known {
+        let after = self.taste.after;
+        let state_key = if after { "state_after" } else { "state" };
+        for event in list(&room[state_key]["events"]) {
+            apply(&mut known.state, event);
+        }
+        let timeline = &room["timeline"];
+        if timeline["limited"] == true && !known.timeline.is_empty() {
+            let prev = timeline["prev_batch"].as_str().unwrap();
+            let gap = self.fill(store, id, prev, known.timeline.last().unwrap());
+            known.timeline.extend(gap);
+        }
+        known.introduced.clear();
+        for event in list(&timeline["events"]) {
+            let member = ("m.room.member".to_owned(), text(event, "sender"));
+            let member = known.state.get(&member).cloned();
+            known.introduced.push((text(event, "event_id"), member));
+            known.timeline.push(text(event, "event_id"));
+            if !after && event.get("state_key").is_some() {
+                apply(&mut known.state, event);
+            }
+        }
+        known
+    }
+
+    fn leave(&mut self, store: &Store, id: &str, room: &Value) {
+        let known = self.rooms.remove(id);
+        let state_key = if self.taste.after { "state_after" } else { "state" };
+        let state = list(&room[state_key]["events"]).map(|e| text(e, "event_id")).collect();
+        let told = list(&room["timeline"]["events"]).map(|e| text(e, "event_id")).collect();
+        let had = known.as_ref().map(|k| k.timeline.len());
+        let known = known.map(|known| self.timeline(store, id, room, known));
+        let timeline = match (&known, had) {
+            (Some(known), Some(had)) => known.timeline[had..].to_vec(),
+            _ => told,
+        };
+        self.left.insert(id.to_owned(), Left { known, timeline, state });
+    }
+
     /// Pages backward from a gap to the last event known; the events in between, oldest first.
-    fn fill(&self, store: &Store, room: &str, from: &str, last: &str) -> Vec<String> {
-        let room = ruma::OwnedRoomId::try_from(room).unwrap();
-        let filter = RoomEvents::compile(&RoomEventFilter::default());
+    fn fill(&mut self, store: &Store, room: &str, from: &str, last: &str) -> Vec<String> {
+        let room_id = ruma::OwnedRoomId::try_from(room).unwrap();
         let reader = Reader { user: self.user, id: &self.id, device: "D" };
         let mut gap = Vec::new();
         let mut from = Token::parse(from).unwrap();
         loop {
             let page = Page {
-                room_id: &room,
+                room_id: &room_id,
                 from: Some(from),
                 to: None,
                 direction: Direction::Backward,
                 limit: 3,
-                filter: &filter,
+                filter: &self.page,
             };
             let body = store.read_here(|view| messages(view, &reader, &page)).unwrap();
             let body: Value = serde_json::from_str(&body).unwrap();
-            for event in list(&body["chunk"]) {
-                let id = event["event_id"].as_str().unwrap();
+            let chunk: Vec<_> =
+                list(&body["chunk"]).map(|e| (text(e, "event_id"), text(e, "sender"))).collect();
+            let members =
+                list(&body["state"]).map(|e| (text(e, "state_key"), text(e, "event_id")));
+            let members = members.collect();
+            self.filled.push((room.to_owned(), Filled { chunk: chunk.clone(), members }));
+            for (id, _) in chunk {
                 if id == last {
                     gap.reverse();
                     return gap;
                 }
-                gap.push(id.to_owned());
+                gap.push(id);
             }
             match body["end"].as_str() {
                 Some(end) => from = Token::parse(end).unwrap(),
@@ -173,10 +259,18 @@ impl Client {
     }
 }
 
-fn apply(state: &mut BTreeMap<(String, String), String>, event: &Value) {
-    let text = |key: &str| event[key].as_str().unwrap().to_owned();
-    state.insert((text("type"), text("state_key")), text("event_id"));
+fn apply(state: &mut State, event: &Value) {
+    state.insert((text(event, "type"), text(event, "state_key")), text(event, "event_id"));
 }
+
+/// Account data of an answer.
+fn keep(data: &mut BTreeMap<String, Value>, section: &Value) {
+    for event in list(&section["events"]) {
+        data.insert(text(event, "type"), event["content"].clone());
+    }
+}
+
+fn text(event: &Value, key: &str) -> String { event[key].as_str().unwrap().to_owned() }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()

@@ -13,6 +13,6 @@ mod client;
 mod naive;
 mod world;
 
-pub use client::Client;
-pub use naive::{Naive, Unread, naive, receipts, unread};
+pub use client::{Client, Filled, Known, Left, State, Taste};
+pub use naive::{Naive, Unread, account_data, naive, receipts, unread};
 pub use world::{Op, Sent, World};

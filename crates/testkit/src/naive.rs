@@ -8,8 +8,10 @@ use ruma::UserId;
 use serde_json::Value;
 use store::{
     View, event,
-    schema::{RECEIPTS, Receipt, TIMELINE},
+    schema::{ACCOUNT_DATA, AccountData, RECEIPTS, Receipt, TIMELINE},
 };
+
+use crate::client::State;
 
 /// One event of a room.
 #[derive(Clone, Debug)]
@@ -34,18 +36,34 @@ pub struct Naive {
     pub relates: Option<(Event, String)>,
     /// May the user see it?
     pub visible: bool,
-    /// The state before it: (type, state key) → event id.
-    pub before: BTreeMap<(String, String), String>,
+    /// The user's membership before and after it.
+    pub membership: (String, String),
+    /// May anyone see it?
+    pub open: bool,
+    /// The state before it.
+    pub before: State,
+}
+
+impl Naive {
+    /// The state after it.
+    pub fn after(&self) -> State {
+        let mut state = self.before.clone();
+        if let Some(key) = &self.state_key {
+            state.insert((self.kind.clone(), key.clone()), self.id.clone());
+        }
+        state
+    }
+
+    /// Did the user leave the room by it, or were they put out?
+    pub fn is_departure(&self) -> bool {
+        self.membership.0 == "join" && self.membership.1 != "join"
+    }
 }
 
 /// The whole room as a user may see it, and its state at the end.
-pub fn naive(
-    view: &View,
-    of: Room,
-    user: &UserId,
-) -> Reply<(Vec<Naive>, BTreeMap<(String, String), String>)> {
+pub fn naive(view: &View, of: Room, user: &UserId) -> Reply<(Vec<Naive>, State)> {
     let rows: Vec<((Room, Seq), Event)> = view.under(&TIMELINE, (of,), 1_000_000)?;
-    let mut state: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut state = State::new();
     let mut events: Vec<Naive> = Vec::new();
     for ((_, seq), number) in rows {
         let stored = event::load(view, number)?;
@@ -65,6 +83,8 @@ pub fn naive(
             redacted: row.redacted_by.is_some(),
             relates: row.relates.clone(),
             visible: false,
+            membership: <(String, String)>::default(),
+            open: false,
             before,
         });
     }
@@ -92,6 +112,8 @@ fn mark_visible(events: &mut [Naive], user: &UserId) {
     for n in 0..events.len() {
         let joins_later = told[n + 1..].iter().any(|(_, m)| m[0] != "join" && m[1] == "join");
         let (histories, memberships) = &told[n];
+        events[n].membership = (memberships[0].clone(), memberships[1].clone());
+        events[n].open = histories.iter().any(|history| history == "world_readable");
         events[n].visible = histories.iter().any(|history| {
             memberships.iter().any(|membership| {
                 // 1 to 5 of the spec's list.
@@ -208,4 +230,12 @@ pub fn receipts(
         }
     }
     Ok(known)
+}
+
+/// Account data of a user by type, of a room or (room 0) global.
+pub fn account_data(view: &View, user: User, of: Room) -> Reply<BTreeMap<String, Value>> {
+    let rows: Vec<((User, Room, String), AccountData)> =
+        view.under(&ACCOUNT_DATA, (user, of), 1000)?;
+    let value = |data: AccountData| serde_json::from_str(&data.content).unwrap();
+    Ok(rows.into_iter().map(|((_, _, kind), data)| (kind, value(data))).collect())
 }

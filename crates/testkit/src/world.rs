@@ -63,6 +63,8 @@ pub enum Sent {
     Reaction(usize),
     /// An edit of an event.
     Edit(usize),
+    /// Text that refers to an event.
+    Reference(usize),
 }
 
 /// Users, rooms, and the store that holds them.
@@ -293,6 +295,9 @@ impl World {
                 "m.new_content": {"msgtype": "m.text", "body": "edited"},
                 "m.relates_to": {"rel_type": "m.replace", "event_id": target(*n)},
             })),
+            Sent::Reference(n) => {
+                text(json!({"m.relates_to": {"rel_type": "m.reference", "event_id": target(*n)}}))
+            }
             Sent::Reaction(n) => {
                 let relation =
                     json!({"rel_type": "m.annotation", "event_id": target(*n), "key": "x"});

@@ -1,109 +1,221 @@
 //! Replaying incremental syncs equals the naive model, and equals a fresh first sync, over random histories.
 
+mod deeds;
+
 use std::collections::BTreeMap;
 
+use base::Room;
+use deeds::{USERS, cases, ops};
 use proptest::prelude::*;
-use testkit::{Client, Op, Sent, World, naive, receipts, unread};
+use store::View;
+use testkit::{
+    Client, Known, Left, Naive, Op, State, Taste, World, account_data, naive, receipts, unread,
+};
 
-const USERS: usize = 4;
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let (u, r, n) = (|| 0..USERS, || 0..3usize, || 0..12usize);
-    let sent = prop_oneof![
-        4 => Just(Sent::Text),
-        1 => u().prop_map(Sent::Mention),
-        1 => Just(Sent::MentionRoom),
-        3 => n().prop_map(Sent::Thread),
-        1 => n().prop_map(Sent::Reaction),
-        1 => n().prop_map(Sent::Edit),
-    ];
-    let op = prop_oneof![
-        10 => (u(), r(), sent).prop_map(|(a, b, c)| Op::Send(a, b, c)),
-        6 => (u(), r()).prop_map(|(a, b)| Op::Join(a, b)),
-        2 => (u(), r()).prop_map(|(a, b)| Op::Leave(a, b)),
-        2 => (u(), u(), r()).prop_map(|(a, b, c)| Op::Invite(a, b, c)),
-        1 => (u(), u(), r()).prop_map(|(a, b, c)| Op::Kick(a, b, c)),
-        2 => (u(), r(), any::<u8>()).prop_map(|(a, b, c)| Op::Topic(a, b, c)),
-        1 => (u(), r(), any::<u8>()).prop_map(|(a, b, c)| Op::History(a, b, c)),
-        2 => (u(), r(), n()).prop_map(|(a, b, c)| Op::Redact(a, b, c)),
-        4 => (u(), r(), n(), any::<bool>(), any::<bool>())
-            .prop_map(|(a, b, c, d, e)| Op::Read(a, b, c, d, e)),
-        5 => u().prop_map(Op::Sync),
-        1 => (u(), 1u8..12).prop_map(|(a, b)| Op::Fresh(a, b)),
-    ];
-    proptest::collection::vec(op, 1..90)
+fn taste() -> impl Strategy<Value = Taste> {
+    (1u8..8, any::<[bool; 5]>()).prop_map(|(limit, [threads, after, patient, lazy, archive])| {
+        Taste { limit, threads, after, patient, lazy, archive }
+    })
 }
 
+fn member(user: &str) -> (String, String) { ("m.room.member".to_owned(), user.to_owned()) }
+
 /// Holds what a client knows against the model.
-fn check(world: &World, client: &Client, user: usize, threads: bool, fresh: bool) {
-    let (number, id) = &world.users[user];
-    world
-        .store
-        .read_here(|view| {
-            for (room, room_id) in &world.rooms {
-                let (events, state) = naive(view, *room, id)?;
-                let member = state.get(&("m.room.member".to_owned(), id.to_string()));
-                let content = member.and_then(|m| events.iter().find(|e| e.id == *m));
-                let membership = content.map(|e| e.content["membership"].as_str().unwrap_or(""));
-                let known = client.rooms.get(room_id.as_str());
-                assert_eq!(known.is_some(), membership == Some("join"), "{id} in {room_id}");
-                let invited = client.invites.contains(room_id.as_str());
-                assert_eq!(invited, membership == Some("invite"), "{id} invited to {room_id}");
-                let Some(known) = known else { continue };
-                assert_eq!(known.state, state, "state of {room_id} for {id}");
-
-                let visible: Vec<&String> =
-                    events.iter().filter(|e| e.visible).map(|e| &e.id).collect();
-                let shown: Vec<&String> = known.timeline.iter().collect();
-                assert!(visible.ends_with(&shown), "timeline of {room_id} for {id}:\n{shown:#?}\n{visible:#?}");
-                assert!(fresh || !shown.is_empty());
-
-                assert_eq!(known.receipts, receipts(view, *room, *number)?, "receipts of {room_id} for {id}");
-                let (main, by_thread) = unread(view, *room, *number, id)?;
-                if threads {
-                    assert_eq!((known.unread, &known.threads), (main, &by_thread), "unread of {id} in {room_id}");
-                } else {
-                    let total = by_thread.values().fold(main, |a, b| (a.0 + b.0, a.1 + b.1));
-                    assert_eq!(known.unread, total, "unread of {id} in {room_id}");
-                    assert_eq!(known.threads, BTreeMap::new());
-                }
+fn check(world: &World, client: &Client, user: usize, fresh: bool) {
+    let (_, id) = &world.users[user];
+    let of_rooms = |view: &View| {
+        for (room, room_id) in &world.rooms {
+            let (events, state) = naive(view, *room, id)?;
+            let now = events.iter().rev().find(|e| {
+                e.kind == "m.room.member" && e.state_key.as_deref() == Some(id.as_str())
+            });
+            let membership = now.map(|e| e.membership.1.as_str());
+            let known = client.rooms.get(room_id.as_str());
+            assert_eq!(known.is_some(), membership == Some("join"), "{id} in {room_id}");
+            let invite = client.invites.get(room_id.as_str());
+            assert_eq!(invite.is_some(), membership == Some("invite"), "{id} invited to {room_id}");
+            if let (Some(stripped), Some(now)) = (invite, now) {
+                let sender = store::user::id(view, now.sender)?;
+                let told = stripped.iter().any(|e| {
+                    e["state_key"] == id.as_str()
+                        && e["content"]["membership"] == "invite"
+                        && e["sender"] == sender.as_str()
+                });
+                assert!(told, "{id} is not told who invited them to {room_id}");
             }
-            Ok(())
-        })
-        .unwrap();
+            if let Some(left) = client.left.get(room_id.as_str()) {
+                let membership = store::room::membership(view, world.users[user].0, *room)?;
+                let forgotten = membership.is_some_and(|m| m.forgotten);
+                check_left(view, client.taste, left, &events, (id.as_str(), forgotten))?;
+            }
+            check_filled(view, client, room_id.as_str(), &events)?;
+            let Some(known) = known else { continue };
+            let about = format!("of {room_id} for {id}");
+            check_state(client.taste, known, &state, id.as_str(), &about);
+            check_introduced(view, client.taste, known, &events, &state)?;
+            let visible: Vec<&String> =
+                events.iter().filter(|e| e.visible).map(|e| &e.id).collect();
+            let shown: Vec<&String> = known.timeline.iter().collect();
+            assert!(visible.ends_with(&shown), "timeline {about}:\n{shown:#?}\n{visible:#?}");
+            assert!(fresh || !shown.is_empty());
+            check_own(view, world, client, user, (*room, known))?;
+        }
+        Ok(())
+    };
+    world.store.read_here(of_rooms).unwrap();
+}
+
+/// What users keep and have read.
+fn check_own(
+    view: &View,
+    world: &World,
+    client: &Client,
+    user: usize,
+    (room, known): (Room, &Known),
+) -> base::Reply<()> {
+    let (number, id) = &world.users[user];
+    assert_eq!(client.data, account_data(view, *number, Room(0))?, "account data of {id}");
+    assert_eq!(known.data, account_data(view, *number, room)?, "account data of {id} in {room}");
+    assert_eq!(known.receipts, receipts(view, room, *number)?, "receipts of {room} for {id}");
+    let (main, by_thread) = unread(view, room, *number, id)?;
+    if client.taste.threads {
+        assert_eq!((known.unread, &known.threads), (main, &by_thread), "unread of {id} in {room}");
+    } else {
+        let total = by_thread.values().fold(main, |a, b| (a.0 + b.0, a.1 + b.1));
+        assert_eq!(known.unread, total, "unread of {id} in {room}");
+        assert_eq!(known.threads, BTreeMap::new());
+    }
+    Ok(())
+}
+
+/// The state, and with lazy members those of it that the client knows.
+fn check_state(taste: Taste, known: &Known, state: &State, user: &str, about: &str) {
+    if !taste.lazy {
+        assert_eq!(&known.state, state, "state {about}");
+        return;
+    }
+    assert!(known.state.contains_key(&member(user)), "own member event {about}");
+    let wanted: State = state
+        .iter()
+        .filter(|(key, _)| key.0 != "m.room.member" || known.state.contains_key(key))
+        .map(|(key, id)| (key.clone(), id.clone()))
+        .collect();
+    assert_eq!(known.state, wanted, "lazy state {about}");
+}
+
+/// Whoever speaks in the timeline is known when it is shown, as who they were then.
+fn check_introduced(
+    view: &View,
+    taste: Taste,
+    known: &Known,
+    events: &[Naive],
+    end: &State,
+) -> base::Reply<()> {
+    for (id, introduced) in &known.introduced {
+        let event = events.iter().find(|e| e.id == *id).unwrap();
+        let sender = member(store::user::id(view, event.sender)?.as_str());
+        let state = if taste.after { end } else { &event.before };
+        assert_eq!(introduced.as_ref(), state.get(&sender), "{id}: {}", sender.1);
+    }
+    Ok(())
+}
+
+/// A page brings the member events of those who speak in it.
+fn check_filled(
+    view: &View,
+    client: &Client,
+    room_id: &str,
+    events: &[Naive],
+) -> base::Reply<()> {
+    for (_, page) in client.filled.iter().filter(|(room, _)| room == room_id) {
+        let Some((newest, _)) = page.chunk.first() else { continue };
+        let state = events.iter().find(|e| e.id == *newest).unwrap().after();
+        let mut wanted = BTreeMap::new();
+        for (id, sender) in &page.chunk {
+            let event = events.iter().find(|e| e.id == *id).unwrap();
+            assert_eq!(store::user::id(view, event.sender)?.as_str(), sender);
+            if client.taste.lazy {
+                wanted.extend(state.get(&member(sender)).map(|id| (sender.clone(), id.clone())));
+            }
+        }
+        assert_eq!(page.members, wanted, "members of a page of {room_id}");
+    }
+    Ok(())
+}
+
+/// A room that was left is told up to when the user left it, and nothing later.
+fn check_left(
+    view: &View,
+    taste: Taste,
+    left: &Left,
+    events: &[Naive],
+    (user, forgotten): (&str, bool),
+) -> base::Reply<()> {
+    let departure = events.iter().rev().find(|e| e.is_departure());
+    let own = |e: &Naive| e.kind == "m.room.member" && e.state_key.as_deref() == Some(user);
+    let find = |id: &String| events.iter().find(|e| e.id == *id).unwrap();
+    for event in left.timeline.iter().map(find) {
+        assert!(event.visible || own(event), "{user} sees {} after leaving", event.id);
+    }
+    for event in left.state.iter().map(find) {
+        let was_there = departure.is_some_and(|d| event.seq <= d.seq);
+        let allowed = was_there || event.visible || own(event);
+        assert!(allowed, "{user} is told of {} {} after leaving", event.kind, event.id);
+    }
+    let last = left.timeline.last().map(find);
+    let now = events.iter().rev().find(|e| own(e));
+    assert_eq!(last.map(|e| &e.id), now.map(|e| &e.id), "{user} is not told how they left");
+    if forgotten {
+        assert_eq!(left.timeline.len(), 1, "of a forgotten room, {user} is told only that it is left");
+        return Ok(());
+    }
+    let (Some(known), Some(departure)) = (&left.known, departure) else { return Ok(()) };
+    let mut known = known.clone();
+    let mut shown: Vec<&String> = known.timeline.iter().collect();
+    while shown.last().is_some_and(|id| find(id).seq > departure.seq) {
+        shown.pop();
+    }
+    let visible = events.iter().filter(|e| e.visible && e.seq <= departure.seq);
+    let visible: Vec<&String> = visible.map(|e| &e.id).collect();
+    assert!(visible.ends_with(&shown), "timeline of a room left:\n{shown:#?}\n{visible:#?}");
+    known.introduced.retain(|(id, _)| find(id).seq <= departure.seq);
+    let end = departure.after();
+    // What happened to the user later stands behind the rest.
+    known.state.insert(member(user), departure.id.clone());
+    check_state(taste, &known, &end, user, "of a room left");
+    check_introduced(view, taste, &known, events, &end)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(
-        std::env::var("SYNC_ORACLE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
-    ) })]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn incremental_syncs_equal_the_model_and_a_fresh_sync(
-        ops in ops(), limit in 1u8..8, threads: bool, after: bool, patient: bool,
+        ops in ops(90), tastes in proptest::collection::vec(taste(), USERS),
     ) {
         let mut world = World::new(USERS);
-        let client = |world: &World, u: usize, limit| Client::new(world.users[u].clone(), limit, threads, after, patient);
-        let mut clients: Vec<Client> = (0..USERS).map(|u| client(&world, u, limit)).collect();
+        let client = |world: &World, u: usize| Client::new(world.users[u].clone(), tastes[u]);
+        let mut clients: Vec<Client> = (0..USERS).map(|u| client(&world, u)).collect();
         for op in &ops {
             world.perform(op);
             match op {
                 Op::Sync(u) => {
                     clients[*u].sync(&world.store);
-                    check(&world, &clients[*u], *u, threads, false);
+                    check(&world, &clients[*u], *u, false);
                     prop_assert!(!clients[*u].sync(&world.store), "nothing happened, but the server says so");
                 }
                 Op::Fresh(u, limit) => {
-                    let mut fresh = client(&world, *u, *limit);
+                    let taste = Taste { limit: *limit, ..tastes[*u] };
+                    let mut fresh = Client::new(world.users[*u].clone(), taste);
                     fresh.sync(&world.store);
-                    check(&world, &fresh, *u, threads, true);
+                    check(&world, &fresh, *u, true);
                 }
                 _ => {}
             }
         }
         for (u, client) in clients.iter_mut().enumerate() {
             client.sync(&world.store);
-            check(&world, client, u, threads, false);
+            check(&world, client, u, false);
         }
     }
 }

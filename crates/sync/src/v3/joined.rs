@@ -156,7 +156,7 @@ impl Context<'_> {
             _ => self.state_whole(start, window)?,
         };
         if !whole {
-            self.add_lazy_members(&mut events, start, window)?;
+            self.add_lazy_members(&mut events, if after { end } else { start }, window)?;
         }
         let filter = &self.ask.filter.state;
         if !filter.all {
@@ -172,17 +172,21 @@ impl Context<'_> {
         if events.is_empty() && !whole {
             return Ok(false);
         }
-        out.key(match self.ask.state_after {
-            StateAfter::No => "state",
-            StateAfter::Stable => "state_after",
-            StateAfter::Unstable => "org.matrix.msc4222.state_after",
-        });
-        out.open().key("events").open_array();
+        out.key(self.state_key()).open().key("events").open_array();
         for stored in &events {
             writer.write(out, stored)?;
         }
         out.close_array().close();
         Ok(!events.is_empty())
+    }
+
+    /// What a room's state is called.
+    pub(super) fn state_key(&self) -> &'static str {
+        match self.ask.state_after {
+            StateAfter::No => "state",
+            StateAfter::Stable => "state_after",
+            StateAfter::Unstable => "org.matrix.msc4222.state_after",
+        }
     }
 
     /// What changed between `since` and the start of the timeline, and what changed within it without being shown.
@@ -235,15 +239,15 @@ impl Context<'_> {
     }
 
     /// With lazy members, whoever speaks in the timeline is introduced, again and again: we keep no note of whom this
-    /// device already knows, and the spec allows it.
-    fn add_lazy_members(&self, events: &mut Vec<Arc<Stored>>, start: Root, window: &Window) -> Reply<()> {
+    /// device already knows, and the spec allows it. `root`: the state that the answer tells of.
+    fn add_lazy_members(&self, events: &mut Vec<Arc<Stored>>, root: Root, window: &Window) -> Reply<()> {
         if !self.lazy_members() {
             return Ok(());
         }
         let mut have: BTreeSet<Event> = events.iter().map(|e| e.event).collect();
         have.extend(window.events.iter().map(|(_, e)| e.event));
         for id in self.senders(window)? {
-            let member = room::state(self.view, start, "m.room.member", id.as_str())?;
+            let member = room::state(self.view, root, "m.room.member", id.as_str())?;
             events.extend(member.filter(|m| have.insert(m.event)));
         }
         Ok(())

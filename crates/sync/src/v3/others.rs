@@ -9,9 +9,9 @@ use store::{
     user,
 };
 
-use super::Context;
+use super::{Context, StateAfter};
 use crate::{
-    gate::{Gate, standing},
+    gate::{Gate, last_stay, standing},
     json::Out,
 };
 
@@ -42,27 +42,42 @@ impl Context<'_> {
         Ok(true)
     }
 
-    /// A room that the user has left or was put out of since, up to and with the event that says so.
+    /// A room that the user has left or was put out of since, up to and with the event that says so. If they were
+    /// invited or banned since then, nothing of the room between the two is told.
     pub(super) fn left(&self, out: &mut Out, room: Room, m: &Membership) -> Reply<bool> {
         let gone = matches!(m.standing, Standing::Leave | Standing::Ban);
-        if !gone || m.forgotten || !self.is_new(m)? {
+        if !gone || !self.is_new(m)? {
             return Ok(false);
         }
-        let since = match self.since {
-            None if !self.ask.filter.include_leave => return Ok(false),
-            Some(since) => self.was_in(room, since)?.then_some(since),
-            None => None,
+        let stood = match self.since {
+            Some(since) => self.stood(room, since)?,
+            None if self.ask.filter.include_leave => None,
+            None => return Ok(false),
         };
-        let end = event::order(self.view, m.event)?.unwrap_or_default();
+        // Who forgot the room is told of it only if their client does not know yet that they are out.
+        let out_before = matches!(stood, None | Some(Standing::Leave | Standing::Ban));
+        if m.forgotten && out_before {
+            return Ok(false);
+        }
         let gate = Gate::new(self.view, room, self.ask.user, self.viewer_id)?;
-        let window = self.window(room, &gate, since, end)?;
         let writer = self.writer(&gate);
-        if !m.was_joined {
+        let newest = event::order(self.view, m.event)?.unwrap_or_default();
+        let stay = if m.was_joined && !m.forgotten { last_stay(self.view, m.event)? } else { None };
+        let Some((_, departure)) = stay else {
             // An invite declined or withdrawn, a knock refused: nothing of the room but the event itself.
-            return self.only_leave(out, m, &writer, end);
+            return self.only_leave(out, m, &writer, newest);
+        };
+        let end = event::order(self.view, departure)?.unwrap_or_default();
+        if !self.ask.full_state && self.since.is_some_and(|since| end <= since) {
+            return self.only_leave(out, m, &writer, newest);
+        }
+        let since = self.since.filter(|_| stood == Some(Standing::Join));
+        let mut window = self.window(room, &gate, since, end)?;
+        self.state(out, &writer, room, &window)?;
+        if departure != m.event {
+            window.events.push((newest, event::load(self.view, m.event)?));
         }
         self.timeline(out, &writer, &window)?;
-        self.state(out, &writer, room, &window)?;
         Ok(true)
     }
 
@@ -78,14 +93,19 @@ impl Context<'_> {
         writer.write(out, &stored)?;
         out.close_array().key("limited").flag(false);
         out.key("prev_batch").text(&crate::Token::at(Seq(end.0.saturating_sub(1))).to_string()).close();
-        out.key("state").open().key("events").open_array().close_array().close();
+        out.key(self.state_key()).open().key("events").open_array();
+        if self.ask.state_after != StateAfter::No {
+            writer.write(out, &stored)?;
+        }
+        out.close_array().close();
         Ok(true)
     }
 
-    fn was_in(&self, room: Room, since: Seq) -> Reply<bool> {
+    /// How the user stood to a room at a position.
+    fn stood(&self, room: Room, since: Seq) -> Reply<Option<Standing>> {
         let root = room::state_at(self.view, room, since)?;
         let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
-        Ok(member.and_then(|m| standing(&m)) == Some(Standing::Join))
+        Ok(member.and_then(|m| standing(&m)))
     }
 
     pub(super) fn account_data(&self, out: &mut Out) -> Reply<()> {

@@ -158,7 +158,16 @@ fn memberships() -> Vec<Sample> {
     };
     samples.push(sample(&ROOMS_OF, 1, (User(A), Room(B)), membership(Invite, Some("[]"))));
     samples.push(sample(&ROOMS_OF, 2, (User(A), Room(B)), membership(Leave, None)));
-    samples.push(sample(&UNREAD, 1, (User(A), Room(B)), vec![1, 2, 3]));
+    let unread = Unread {
+        upto: Seq(B),
+        rules: 7,
+        read: Seq(A),
+        read_main: Seq(B),
+        read_threads: [(Event(A), Seq(B))].into(),
+        main: (3, 1),
+        threads: [(Event(A), (2, 0))].into(),
+    };
+    samples.push(sample(&UNREAD, 1, (User(A), Room(B)), unread));
     samples
 }
 
