@@ -57,7 +57,7 @@ impl Lmdb {
             return Err(KvError::Unavailable(format!("there is no store in {}", dir.display())));
         };
         let options = Options { check_always_bytes_max: u64::MAX, ..Options::default() };
-        let before = inspect(dir, known, &options)?;
+        let before = inspect(dir, known, false, &options)?;
         let inner = Inner::open(dir, held, &options)?;
         inner.consistent_state(before)?;
         let beside = dir.join("data.compacted");

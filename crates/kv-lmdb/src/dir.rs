@@ -1,7 +1,7 @@
 //! The directory of a store: who holds it, whether it was closed in order, and how files get into it.
 //!
 //! - `data.mdb`: the data file. `lock.mdb`: LMDB's table of readers; worthless when nobody has it open.
-//! - `in-use`: locked by the process that has the store open, holds its process id.
+//! - `in-use`: locked by the process that has the store open, holds its process id and the machine's boot id.
 //! - `store`: written when the store had been created, so that a data file that went missing is noticed.
 //!   Its second line is the fingerprint of the data file as of the last orderly close.
 
@@ -32,6 +32,15 @@ pub(crate) fn data(dir: &Path) -> PathBuf {
 /// process dies, however it dies.
 pub(crate) struct Held {
     _file: File,
+    /// Whoever held it last did so since the machine was started. Then everything that was written is what will be read,
+    /// even if that process was killed: only a machine that goes down loses or tears pages.
+    pub(crate) same_boot: bool,
+}
+
+/// Names this run of the machine. Empty where the system does not tell.
+fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 impl Held {
@@ -55,15 +64,20 @@ impl Held {
                 return Err(KvError::Unavailable(format!(
                     "the store in {} is in use by another process (id {}); only one can have it open",
                     dir.display(),
-                    holder.trim()
+                    holder.lines().next().unwrap_or_default()
                 )));
             }
             Err(TryLockError::Error(e)) => return Err(fault(e)),
         }
+        let mut before = String::new();
+        // What cannot be read says nothing.
+        let _unreadable = file.read_to_string(&mut before);
+        let boot = boot_id();
+        let same_boot = !boot.is_empty() && before.lines().nth(1) == Some(&*boot);
         file.set_len(0).map_err(fault)?;
         file.rewind().map_err(fault)?;
-        writeln!(file, "{}", std::process::id()).map_err(fault)?;
-        Ok(Held { _file: file })
+        writeln!(file, "{}\n{boot}", std::process::id()).map_err(fault)?;
+        Ok(Held { _file: file, same_boot })
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Options {
     pub map_bytes: usize,
     /// Snapshots that can be held at once.
     pub snapshots_max: u32,
-    /// Up to this size the data file is checked whole when it was not closed in order.
+    /// Up to this size the data file is checked whole when the machine went down while it was open.
     pub check_bytes_max: u64,
     /// Up to this size it is checked whole at every start.
     pub check_always_bytes_max: u64,
@@ -90,7 +90,7 @@ impl Default for Options {
             map_bytes: 1 << 40,
             snapshots_max: 1_024,
             check_bytes_max: 2 << 30,
-            check_always_bytes_max: 32 << 20,
+            check_always_bytes_max: 16 << 20,
             resident_bytes_max: 32 << 20,
         }
     }
@@ -137,7 +137,7 @@ impl Lmdb {
         dir::make(dir)?;
         let held = Held::take(dir)?;
         let known = dir::known(dir)?;
-        let report = inspect(dir, known, &options)?;
+        let report = inspect(dir, known, held.same_boot, &options)?;
         let inner = Inner::open(dir, held, &options)?;
         let state = inner.consistent_state(report)?;
         if !matches!(known, Known::Data { created: true, .. }) {
@@ -167,7 +167,7 @@ impl Lmdb {
     pub fn check(dir: &Path) -> KvResult<Report> {
         let held = Held::take(dir)?;
         let options = Options { check_always_bytes_max: u64::MAX, ..Options::default() };
-        let report = inspect(dir, dir::known(dir)?, &options)?;
+        let report = inspect(dir, dir::known(dir)?, false, &options)?;
         let Some(report) = report else {
             return Err(KvError::Unavailable(format!("there is no store in {}", dir.display())));
         };
@@ -185,10 +185,16 @@ impl Lmdb {
 }
 
 /// Looks at the pages before LMDB does. `None`: there is nothing to look at.
-fn inspect(dir: &Path, known: Known, options: &Options) -> KvResult<Option<Report>> {
+fn inspect(
+    dir: &Path,
+    known: Known,
+    same_boot: bool,
+    options: &Options,
+) -> KvResult<Option<Report>> {
     let Known::Data { created, closed, bytes } = known else { return Ok(None) };
+    let intact = closed || same_boot;
     let whole =
-        bytes <= options.check_always_bytes_max || (!closed && bytes <= options.check_bytes_max);
+        bytes <= options.check_always_bytes_max || (!intact && bytes <= options.check_bytes_max);
     let depth = if whole { Depth::Full } else { Depth::Edges };
     let started = Instant::now();
     let report = pages::check(&dir::data(dir), depth)?;
@@ -196,13 +202,13 @@ fn inspect(dir: &Path, known: Known, options: &Options) -> KvResult<Option<Repor
         return Err(fault::corrupt("the data file is empty although it had been filled"));
     }
     let took_ms = started.elapsed().as_millis();
-    if closed || whole {
+    if intact || whole {
         tracing::debug!(bytes, ?depth, took_ms, "store checked");
     } else {
         tracing::warn!(
             bytes,
             took_ms,
-            "the store was not closed in order and is too large to be checked whole at start"
+            "the machine went down while the store was open, and it is too large to be checked whole at start"
         );
     }
     Ok(report)

@@ -1,15 +1,15 @@
 //! An event as a client gets it: the stored text, spliced, with `unsigned` built around it.
 
-use std::{borrow::Cow, cell::RefCell, collections::HashMap};
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, sync::Arc};
 
-use base::{Event, Reply, Room, User};
+use base::{Event, Reply, Room, Seq, User};
 use ruma::{RoomVersionId, UserId};
 use serde_json::value::RawValue;
 use store::{
     Direction, View,
     event::{self, Stored},
     room,
-    schema::{ACCOUNTS, RELATIONS, Relation, SENT, THREADS},
+    schema::{ACCOUNTS, RELATIONS, Relation, SENT, THREADS, Thread},
     user,
 };
 
@@ -146,10 +146,21 @@ impl<'a> Writer<'a> {
         }
         if let Some(by) = row.redacted_by {
             let by = event::load(self.view, by)?;
-            out.key("redacted_because");
-            self.write_inner(out, &by)?;
+            // Who left before the redaction sees that the content is gone, not who took it away and why.
+            if self.sees(&by)? {
+                out.key("redacted_because");
+                self.write_inner(out, &by)?;
+            }
         }
         Ok(())
+    }
+
+    /// May the viewer see an event that another brings along?
+    fn sees(&self, stored: &Stored) -> Reply<bool> {
+        match event::order(self.view, stored.event)? {
+            Some(order) => self.gate.sees(stored, order),
+            None => Ok(false),
+        }
     }
 
     /// Bundled aggregations (spec: "Aggregations of child events").
@@ -160,9 +171,8 @@ impl<'a> Writer<'a> {
         let before = out.mark();
         let row = &stored.row;
         if let Some(thread) = self.view.get(&THREADS, (row.room, stored.event))?
-            && thread.count > 0
+            && let Some((latest, count)) = self.thread(stored.event, &thread)?
         {
-            let latest = event::load(self.view, thread.latest)?;
             out.key("m.thread").open().key("latest_event");
             // The newest reply is shown as last edited.
             self.begin(out, &latest)?;
@@ -170,7 +180,7 @@ impl<'a> Writer<'a> {
             self.unsigned(out, &latest)?;
             self.inner_relations(out, &latest)?;
             out.close().close();
-            out.key("count").number(thread.count);
+            out.key("count").number(count);
             let mine = thread.participants.contains(&self.viewer) || row.sender == self.viewer;
             out.key("current_user_participated").flag(mine).close();
         }
@@ -181,6 +191,30 @@ impl<'a> Writer<'a> {
         }
         out.close();
         Ok(())
+    }
+
+    /// The newest reply of a thread that the viewer may see, and how many there are. The summary knows it for whoever is
+    /// in the room; who is not (any more) is told of what they could see.
+    fn thread(&self, root: Event, thread: &Thread) -> Reply<Option<(Arc<Stored>, u64)>> {
+        if thread.count == 0 {
+            return Ok(None);
+        }
+        let latest = event::load(self.view, thread.latest)?;
+        if self.sees(&latest)? {
+            return Ok(Some((latest, thread.count)));
+        }
+        let (from, to) = ((root, Seq::ZERO), (root, Seq::MAX));
+        let children: Vec<((Event, Seq), Relation)> =
+            self.view.range(&RELATIONS, from, to, Direction::Backward, CHILDREN_MAX)?;
+        let (mut newest, mut count) = (None, 0);
+        for ((_, order), child) in children.iter().filter(|(_, c)| c.rel_type == "m.thread") {
+            let child = event::load(self.view, child.child)?;
+            if child.row.redacted_by.is_none() && self.gate.sees(&child, *order)? {
+                count += 1;
+                newest.get_or_insert(child);
+            }
+        }
+        Ok(newest.map(|newest| (newest, count)))
     }
 
     /// The bundle of an event inside a bundle: its edit only.
@@ -196,7 +230,7 @@ impl<'a> Writer<'a> {
     }
 
     fn edits_and_references(&self, out: &mut Out, stored: &Stored) -> Reply<bool> {
-        let children: Vec<((Event, base::Seq), Relation)> =
+        let children: Vec<((Event, Seq), Relation)> =
             self.view.under(&RELATIONS, (stored.event,), CHILDREN_MAX)?;
         if children.is_empty() {
             return Ok(false);
@@ -229,15 +263,15 @@ impl<'a> Writer<'a> {
     fn newest_edit(
         &self,
         stored: &Stored,
-        children: &[((Event, base::Seq), Relation)],
-    ) -> Reply<Option<std::sync::Arc<Stored>>> {
+        children: &[((Event, Seq), Relation)],
+    ) -> Reply<Option<Arc<Stored>>> {
         let row = &stored.row;
         let is_edit = row.relates.as_ref().is_some_and(|(_, how)| how == "m.replace");
         if row.state_key.is_some() || row.redacted_by.is_some() || is_edit {
             return Ok(None);
         }
-        let mut newest: Option<std::sync::Arc<Stored>> = None;
-        for (_, child) in children {
+        let mut newest: Option<Arc<Stored>> = None;
+        for ((_, order), child) in children {
             if child.rel_type != "m.replace"
                 || child.sender != row.sender
                 || child.kind != row.kind
@@ -247,6 +281,7 @@ impl<'a> Writer<'a> {
             let edit = event::load(self.view, child.child)?;
             let valid = edit.row.redacted_by.is_none()
                 && edit.row.state_key.is_none()
+                && self.gate.sees(&edit, *order)?
                 && (edit.row.kind == "m.room.encrypted" || edit.content().contains("m.new_content"));
             let newer = newest
                 .as_ref()
