@@ -1,4 +1,4 @@
-//! `althing backup` and `althing compact`.
+//! Writing a backup: a copy of all that the data folder keeps, itself a data folder.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -9,38 +9,10 @@ use std::{
 
 use store::Store;
 
-use crate::{
-    chores,
-    config::{Config, Engine},
-    control::Chore,
-    data_dir::DataDir,
-    failure::Failure,
-    open,
-};
+use crate::{data_dir::DataDir, failure::Failure};
 
 /// Folders within folders of media; a bound for links that lead in circles.
 const DEPTH_MAX: usize = 16;
-
-/// Writes a backup to a folder that does not exist yet.
-pub(crate) fn run(config: &Config, dir: &Path) -> Result<(), Failure> {
-    // The running server has another current folder.
-    let dir = std::path::absolute(dir).map_err(|e| Failure::at(dir, e))?;
-    let written = chores::carry_out(config, Chore::Backup { dir })?;
-    println!("backup written to {written}");
-    Ok(())
-}
-
-/// Rewrites the embedded store without its free space.
-pub(crate) fn compact(config: &Config) -> Result<(), Failure> {
-    if config.store.engine == Engine::Postgres {
-        let why = "compact is for the embedded store; PostgreSQL has VACUUM";
-        return Err(Failure::Runtime(why.to_owned()));
-    }
-    let data = DataDir::open(&config.top.data_dir.0)?;
-    let (before, after) = open::compact(&data)?;
-    println!("compacted from {before} to {after} bytes");
-    Ok(())
-}
 
 /// Writes a consistent copy of the store, and what else is in the data folder. The result has the form of a data
 /// folder, so that restoring is putting it in its place.

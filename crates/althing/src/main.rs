@@ -3,7 +3,7 @@
 //! - [`cli`] says what can be asked for, [`config`] reads and checks what was decided (one table of options);
 //! - [`serve`] is the server: it opens the [`data_dir`] and the store ([`open`]), starts the followers and the
 //!   listeners, and waits for signals;
-//! - [`user`] and [`backup`] are the other commands. They ask the running server over a private socket
+//! - [`user`] and [`upkeep`] are the other commands. They ask the running server over a private socket
 //!   ([`control`]) or, where none runs, open the store themselves; both end in [`chores`].
 //!
 //! Nothing here knows Matrix: it wires the crates that do.
@@ -21,6 +21,7 @@ mod open;
 mod rim;
 mod serve;
 mod signals;
+mod upkeep;
 mod user;
 
 use std::process::ExitCode;
@@ -46,8 +47,8 @@ fn main() -> ExitCode {
         Command::User(User::Create { name, admin, password_stdin }) => {
             config().and_then(|config| user::create(&config, name, admin, password_stdin))
         }
-        Command::Backup { dir } => config().and_then(|config| backup::run(&config, &dir)),
-        Command::Compact => config().and_then(|config| backup::compact(&config)),
+        Command::Backup { dir } => config().and_then(|config| upkeep::backup(&config, &dir)),
+        Command::Compact => config().and_then(|config| upkeep::compact(&config)),
         Command::Version => {
             println!("althing {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -10,12 +10,18 @@ use crate::{
     failure::Failure,
 };
 
+/// Where reading costs a trip over the network, threads mostly wait: so many more of them.
+const TRIPS_PER_CORE: usize = 3;
+
 /// The store of this server. Of an embedded one, only one process at a time can have it.
 pub(crate) fn store(config: &Config, data: &DataDir) -> Result<Store, Failure> {
     let engine = engine(config, data)?;
     let key = Arc::new(data.signing_key()?);
     let mut options = store::Options::new(config.top.server_name.clone(), key);
     options.cache_bytes = config.store.cache.0;
+    if config.store.engine == Engine::Postgres {
+        options.threads *= TRIPS_PER_CORE;
+    }
     Ok(Store::open(engine, options)?)
 }
 
@@ -32,7 +38,10 @@ fn engine(config: &Config, data: &DataDir) -> Result<Arc<dyn kv::Engine>, Failur
         Engine::Postgres => {
             // The configuration was checked: there is an address.
             let url = config.store.url.as_ref().map_or("", |url| &url.0);
-            let options = kv_postgres::Options { relaxed, ..kv_postgres::Options::default() };
+            let mut options = kv_postgres::Options { relaxed, ..kv_postgres::Options::default() };
+            // A thread holds one connection at most; some more are for the committer and commands.
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
+            options.connections = options.connections.max(2 * cores * TRIPS_PER_CORE + 4);
             Arc::new(kv_postgres::Postgres::open(url, options).map_err(fault)?)
         }
     })

@@ -91,7 +91,7 @@ impl Default for Options {
             snapshots_max: 1_024,
             check_bytes_max: 2 << 30,
             check_always_bytes_max: 16 << 20,
-            resident_bytes_max: 32 << 20,
+            resident_bytes_max: 16 << 20,
         }
     }
 }

@@ -76,3 +76,66 @@ impl Inner {
         self.floor = self.floor.max(median);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Versions 1, 2, 3 …, each with one owner of that number.
+    fn noted(count: usize) -> Clock {
+        let clock = Clock::default();
+        (1..=count as u64).for_each(|n| clock.note(Version(n), [Owner(n.into())]));
+        clock
+    }
+
+    fn remembered(clock: &Clock) -> usize {
+        clock.inner.read().changed.len()
+    }
+
+    #[test]
+    fn as_many_owners_as_there_is_room_for_are_known_exactly() {
+        let clock = noted(OWNERS_MAX);
+        assert_eq!(remembered(&clock), OWNERS_MAX);
+        assert_eq!(clock.changed(Owner(1)), Version(1));
+        assert!(!clock.any_changed_after(&[Owner(1)], Version(1)));
+        assert!(clock.any_changed_after(&[Owner(2), Owner(1)], Version(1)));
+        assert_eq!(clock.changed(Owner(0)), Version(0), "never seen, at or before the start");
+    }
+
+    #[test]
+    fn what_is_forgotten_counts_as_changed() {
+        let clock = noted(OWNERS_MAX + 1);
+        let half = OWNERS_MAX as u64 / 2;
+        assert!(remembered(&clock).abs_diff(OWNERS_MAX / 2) <= 1);
+        for recent in [half + 2, half + 1_000, OWNERS_MAX as u64 + 1] {
+            assert_eq!(clock.changed(Owner(recent.into())), Version(recent));
+            assert!(!clock.any_changed_after(&[Owner(recent.into())], Version(recent)));
+        }
+        for old in [1, 1_000, half] {
+            let floor = clock.changed(Owner(old.into()));
+            assert!(floor >= Version(old) && floor.0.abs_diff(half) <= 1);
+            assert!(clock.any_changed_after(&[Owner(old.into())], Version(old)));
+            assert!(!clock.any_changed_after(&[Owner(old.into())], floor));
+        }
+        assert_eq!(clock.seen(), Version(OWNERS_MAX as u64 + 1));
+    }
+
+    #[test]
+    fn one_commit_with_more_owners_than_there_is_room_for_does_not_fill_the_memory() {
+        let clock = Clock::default();
+        clock.note(Version(7), (0..=OWNERS_MAX as u128).map(Owner));
+        assert_eq!(remembered(&clock), 0);
+        assert!(clock.any_changed_after(&[Owner(1)], Version(6)));
+        assert!(!clock.any_changed_after(&[Owner(1)], Version(7)));
+    }
+
+    #[test]
+    fn a_clock_that_starts_knows_nothing_before() {
+        let clock = noted(3);
+        clock.start(Version(9));
+        assert_eq!((clock.seen(), remembered(&clock)), (Version(9), 0));
+        assert_eq!(clock.changed(Owner(1)), Version(9));
+        assert!(clock.any_changed_after(&[Owner(1)], Version(8)));
+        assert!(!clock.any_changed_after(&[Owner(1)], Version(9)));
+    }
+}

@@ -11,7 +11,7 @@ use store::{
     user,
 };
 
-use crate::{New, append, ground, state};
+use crate::{New, append, ground};
 
 const CANONICAL: &str = "m.room.canonical_alias";
 /// Aliases of one room that are listed: far more than anyone reads.
@@ -142,7 +142,7 @@ fn uncanonicalise(tx: &mut Tx, user: User, room: Room, alias: &RoomAliasId) -> R
 /// 403 `M_FORBIDDEN` for who is not in the room, unless it is world-readable.
 pub fn list(view: &View, user: User, room_id: &RoomId) -> Reply<Vec<OwnedRoomAliasId>> {
     let room = crate::room_of(view, room_id)?;
-    if !room::is_joined(view, room, user)? && !state::world_readable(view, room)? {
+    if !room::is_joined(view, room, user)? && !room::world_readable(view, room)? {
         return Err(crate::not_in_room());
     }
     let rows: Vec<((Room, String), ())> = view.under(&ALIASES_OF, (room,), ALIASES_MAX)?;

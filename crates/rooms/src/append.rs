@@ -17,8 +17,8 @@ use store::{
 
 use crate::{
     ground::{self, Ground},
-    membership::{self, Change},
-    redact, relate,
+    member_rows::{self, Change},
+    redaction, relate,
 };
 
 /// An event to be sent by a user of this server.
@@ -73,10 +73,10 @@ pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Append
     if let Some(event) = current(tx, &head, &pdu, sender)? {
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
-    let redacted = redact::target(tx, room, &info, &head, sender, &pdu, admin)?;
+    let redacted = redaction::target(tx, room, &info, &head, sender, &pdu, admin)?;
     let placed = record(tx, room, head, sender, &pdu)?;
     if let Some(target) = redacted {
-        redact::apply(tx, &version, &target, placed.event)?;
+        redaction::apply(tx, &version, &target, placed.event)?;
     }
     Ok(placed)
 }
@@ -165,7 +165,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     if let Some(change) = Change::read(pdu) {
         change.check_reachable(tx)?;
         let what = (event, sender, pdu);
-        target = Some(membership::apply(tx, room, &mut head, before, &change, what)?);
+        target = Some(member_rows::apply(tx, room, &mut head, before, &change, what)?);
     }
     let row = EventRow {
         room,

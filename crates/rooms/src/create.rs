@@ -24,6 +24,7 @@ use store::{
 
 use crate::{
     New, alias, append, ground, invite,
+    member_rows::check_invitee,
     membership::{self, Content},
 };
 
@@ -48,7 +49,7 @@ pub fn create(
         return Err(Error::refused(403, "M_THREEPID_DENIED", text));
     }
     for invitee in &request.invite {
-        membership::check_invitee(tx, invitee)?;
+        check_invitee(tx, invitee)?;
     }
     let alias = wanted_alias(tx.server_name(), request)?;
     use RoomPreset::{PrivateChat, PublicChat, TrustedPrivateChat};

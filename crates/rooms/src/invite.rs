@@ -5,7 +5,10 @@ use ruma::{RoomId, UserId};
 use serde_json::json;
 use store::{Tx, schema::Standing, user};
 
-use crate::membership::{self, Content};
+use crate::{
+    member_rows::check_invitee,
+    membership::{self, Content},
+};
 
 /// Invites a user, or does nothing if they are invited already.
 ///
@@ -22,7 +25,7 @@ pub fn invite(
     if !store::room::is_joined(tx, room, user)? {
         return Err(crate::not_in_room());
     }
-    membership::check_invitee(tx, target)?;
+    check_invitee(tx, target)?;
     send(tx, user, room, target, reason, false)
 }
 

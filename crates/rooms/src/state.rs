@@ -103,7 +103,7 @@ pub(crate) fn seen(view: &View, user: User, room: Room) -> Reply<Seen> {
         }
         _ => {}
     }
-    if world_readable(view, room)? { Ok(Seen::Now) } else { Err(crate::not_in_room()) }
+    if room::world_readable(view, room)? { Ok(Seen::Now) } else { Err(crate::not_in_room()) }
 }
 
 /// The version of the room's state that a user sees: the current one for who is joined, that of their leaving for who was,
@@ -141,18 +141,6 @@ pub(crate) fn membership_of(event: &event::Stored) -> Option<Standing> {
         membership: std::borrow::Cow<'a, str>,
     }
     Standing::parse(&event.content_as::<Content<'_>>()?.membership)
-}
-
-/// May anyone read the room's history now?
-pub(crate) fn world_readable(view: &View, room: Room) -> Reply<bool> {
-    #[derive(Deserialize)]
-    struct Content {
-        history_visibility: String,
-    }
-    let head = room::head(view, room)?;
-    let event = room::state(view, head.state, "m.room.history_visibility", "")?;
-    let content = event.and_then(|event| event.content_as::<Content>());
-    Ok(content.is_some_and(|content| content.history_visibility == "world_readable"))
 }
 
 #[cfg(test)]

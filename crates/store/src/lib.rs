@@ -66,7 +66,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The wall clock, 64 MiB of cache, four threads for each core.
+    /// The wall clock, 24 MiB of cache, two threads for each core.
     pub fn new(
         server_name: OwnedServerName,
         signing_key: Arc<protocol::SigningKey>,
@@ -75,8 +75,8 @@ impl Options {
         Options {
             server_name,
             signing_key,
-            cache_bytes: 64 << 20,
-            threads: 4 * cores,
+            cache_bytes: 24 << 20,
+            threads: 2 * cores,
             now: wall_clock(),
             seed: None,
         }

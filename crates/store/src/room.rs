@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::{Error, Reply, Room, Seq, User};
 use kv::Direction;
 use ruma::{OwnedRoomId, RoomId};
+use serde::Deserialize;
 
 use crate::{
     event::{self, Stored},
@@ -87,7 +88,8 @@ pub fn rooms_of(view: &View, user: User) -> Reply<Arc<Vec<(Room, Membership)>>> 
     view.cached(&ROOMS_OF_USER, u128::from(user.0), |view| {
         let rows: Vec<((User, Room), Membership)> = view.under(&ROOMS_OF, (user,), ROOMS_OF_MAX)?;
         let rooms: Vec<_> = rows.into_iter().map(|((_, room), m)| (room, m)).collect();
-        let bytes = rooms.iter().map(|(_, m)| 64 + m.stripped.as_ref().map_or(0, String::len)).sum();
+        let bytes =
+            rooms.iter().map(|(_, m)| 64 + m.stripped.as_ref().map_or(0, String::len)).sum();
         Ok((rooms, bytes))
     })
 }
@@ -98,14 +100,20 @@ pub fn membership(view: &View, user: User, room: Room) -> Reply<Option<Membershi
 }
 
 /// A state event of a version of the state.
-pub fn state(
-    view: &View,
-    root: Root,
-    kind: &str,
-    state_key: &str,
-) -> Reply<Option<Arc<Stored>>> {
+pub fn state(view: &View, root: Root, kind: &str, state_key: &str) -> Reply<Option<Arc<Stored>>> {
     let Some(event) = state::get(view, root, kind, state_key)? else { return Ok(None) };
     event::load(view, event).map(Some)
+}
+
+/// May anyone read the room's history now (spec: Client-Server API, "Room History Visibility")?
+pub fn world_readable(view: &View, room: Room) -> Reply<bool> {
+    #[derive(Deserialize)]
+    struct Content {
+        history_visibility: String,
+    }
+    let event = state(view, head(view, room)?.state, "m.room.history_visibility", "")?;
+    let content = event.and_then(|event| event.content_as::<Content>());
+    Ok(content.is_some_and(|content| content.history_visibility == "world_readable"))
 }
 
 /// The last event of the timeline at or before a position.

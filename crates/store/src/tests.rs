@@ -68,7 +68,11 @@ fn a_transaction_sees_its_own_writes_in_gets_and_scans() {
     let store = store();
     let put = |n: u64| (Room(1), User(n));
     let member = |n| Member { standing: Standing::Join, event: Event(n) };
-    store.write_here(move |tx| Ok((1..=4).for_each(|n| tx.put(&MEMBERS, put(n), &member(n))))).unwrap();
+    let four = move |tx: &mut crate::Tx| {
+        (1..=4).for_each(|n| tx.put(&MEMBERS, put(n), &member(n)));
+        Ok(())
+    };
+    store.write_here(four).unwrap();
     store
         .write_here(move |tx| {
             tx.delete(&MEMBERS, put(2));

@@ -515,3 +515,6 @@ impl Pending {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 
 use base::{Error, Reply, Room, Seq, User};
 use ruma::RoomId;
-use serde::Deserialize;
 use store::{View, event, room, schema::Standing};
 
 /// How somebody may read a room.
@@ -28,26 +27,14 @@ pub fn of(view: &View, room_id: &RoomId, viewer: User) -> Reply<Access> {
             let forgotten = room::membership(view, viewer, room)?.is_some_and(|m| m.forgotten);
             if !forgotten {
                 let left = event::order(view, m.event)?.unwrap_or_default();
-                let open = world_readable(view, room)?;
+                let open = room::world_readable(view, room)?;
                 return Ok(Access { room, upto: if open { view.head() } else { left } });
             }
         }
         _ => {}
     }
-    if world_readable(view, room)? {
+    if room::world_readable(view, room)? {
         return Ok(Access { room, upto: view.head() });
     }
     Err(forbidden())
-}
-
-/// May anyone read the room now?
-pub fn world_readable(view: &View, room: Room) -> Reply<bool> {
-    #[derive(Deserialize)]
-    struct Content {
-        history_visibility: Option<String>,
-    }
-    let head = room::head(view, room)?;
-    let content: Option<Content> =
-        room::state(view, head.state, "m.room.history_visibility", "")?.and_then(|e| e.content_as());
-    Ok(content.and_then(|c| c.history_visibility).as_deref() == Some("world_readable"))
 }

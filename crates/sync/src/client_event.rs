@@ -147,20 +147,12 @@ impl<'a> Writer<'a> {
         if let Some(by) = row.redacted_by {
             let by = event::load(self.view, by)?;
             // Who left before the redaction sees that the content is gone, not who took it away and why.
-            if self.sees(&by)? {
+            if self.gate.shows(&by)? {
                 out.key("redacted_because");
                 self.write_inner(out, &by)?;
             }
         }
         Ok(())
-    }
-
-    /// May the viewer see an event that another brings along?
-    fn sees(&self, stored: &Stored) -> Reply<bool> {
-        match event::order(self.view, stored.event)? {
-            Some(order) => self.gate.sees(stored, order),
-            None => Ok(false),
-        }
     }
 
     /// Bundled aggregations (spec: "Aggregations of child events").
@@ -200,7 +192,7 @@ impl<'a> Writer<'a> {
             return Ok(None);
         }
         let latest = event::load(self.view, thread.latest)?;
-        if self.sees(&latest)? {
+        if self.gate.shows(&latest)? {
             return Ok(Some((latest, thread.count)));
         }
         let (from, to) = ((root, Seq::ZERO), (root, Seq::MAX));

@@ -68,11 +68,16 @@ pub fn context(
     }
 
     // The state at the last event returned.
-    let root = after.events.last().map_or(stored.row.after, |(_, e)| e.row.after);
+    let last = after.events.last().map_or(&stored, |(_, e)| e);
+    let root = last.row.after;
+    let whole = gate.sees_state(last)?;
     out.key("state").open_array();
     let part = if filter.lazy_members { Part::Except("m.room.member") } else { Part::All };
     for event in state::list(view, root, part)? {
-        writer.write(&mut out, &*event::load(view, event)?)?;
+        let stored = event::load(view, event)?;
+        if whole || gate.shows(&stored)? {
+            writer.write(&mut out, &stored)?;
+        }
     }
     if filter.lazy_members {
         let around = before.events.iter().chain(&after.events).map(|(_, e)| e.row.sender);

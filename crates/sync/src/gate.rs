@@ -54,17 +54,40 @@ impl<'a> Gate<'a> {
         if stored.row.room != self.room {
             return Ok(false);
         }
+        let (before, after) = self.around(stored)?;
+        Ok(visible(&Visibility {
+            history: Around { before: before.0, after: after.0 },
+            presence: Around { before: before.1, after: after.1 },
+            joined_later: self.last_join.is_some_and(|joined| joined > order),
+        }))
+    }
+
+    /// [`Gate::sees`], for an event whose position is not at hand.
+    pub fn shows(&self, stored: &Stored) -> Reply<bool> {
+        match event::order(self.view, stored.event)? {
+            Some(order) => self.sees(stored, order),
+            None => Ok(false),
+        }
+    }
+
+    /// May the viewer see all of the room's state as it was at an event that they see? Who was joined then knows it, and
+    /// where history is world-readable, anyone may. For others, what made up the state is as hidden as any event.
+    pub fn sees_state(&self, stored: &Stored) -> Reply<bool> {
+        let (before, after) = self.around(stored)?;
+        Ok([before, after].into_iter().any(|(history, presence)| {
+            history == History::WorldReadable || presence == Presence::Joined
+        }))
+    }
+
+    /// History visibility and the viewer's presence before and after an event.
+    fn around(&self, stored: &Stored) -> Reply<((History, Presence), (History, Presence))> {
         let before = self.at(stored.row.before)?;
         // Only the room's visibility and the viewer's own membership can change the answer.
         let changes = stored.is_state("m.room.history_visibility")
             || (stored.is_state("m.room.member")
                 && stored.row.state_key.as_deref() == Some(self.viewer_id.as_str()));
         let after = if changes { self.at(stored.row.after)? } else { before };
-        Ok(visible(&Visibility {
-            history: Around { before: before.0, after: after.0 },
-            presence: Around { before: before.1, after: after.1 },
-            joined_later: self.last_join.is_some_and(|joined| joined > order),
-        }))
+        Ok((before, after))
     }
 
     /// The viewer's membership when the event was sent, in the spec's word (`unsigned.membership`).

@@ -31,6 +31,10 @@ static FOLDS: CacheSpace = CacheSpace { tag: 22, owned: None };
 
 /// Rows read at once.
 const CHUNK: usize = 512;
+/// A flattened event weighs this many times its text: each leaf has its path.
+const FLAT_WEIGHT: usize = 3;
+/// What the compiled default rules weigh, about.
+const RULES_BYTES: usize = 24 * 1024;
 /// Receipts of one user in one room: one for each thread.
 const RECEIPTS_MAX: usize = 10_000;
 /// Events folded before the fold is written down, so that a restart need not fold them again: an event costs about a
@@ -278,7 +282,7 @@ impl Folder<'_> {
 
     fn judge(&mut self, stored: &Stored) -> Reply<(bool, bool)> {
         let flat = self.view.cached(&FLAT, u128::from(stored.event.0), |_| {
-            Ok((Flat::of_event(stored.client()), stored.client().len()))
+            Ok((Flat::of_event(stored.client()), FLAT_WEIGHT * stored.client().len() + 512))
         })?;
         let info = room::info(self.view, self.room)?;
         let sender = user::id(self.view, stored.row.sender)?;
@@ -365,7 +369,7 @@ pub fn rules(view: &View, viewer: User, viewer_id: &UserId) -> Reply<Arc<UserRul
         let content = stored.and_then(|text| serde_json::from_str::<Content>(&text).ok());
         let rules = with_defaults(content.map(|c| c.global), viewer_id);
         let compiled = CompiledRules::compile(&rules, viewer_id);
-        Ok((UserRules { compiled, stamp: hasher.finish() }, 8 * 1024))
+        Ok((UserRules { compiled, stamp: hasher.finish() }, RULES_BYTES))
     })
 }
 

@@ -142,6 +142,8 @@ impl Client {
         let rooms = &body["rooms"];
         for (id, room) in objects(&rooms["invite"]) {
             let stripped = list(&room["invite_state"]["events"]).cloned().collect();
+            // Put out and invited again since the last answer: a room is in one section only.
+            self.rooms.remove(id);
             self.invites.insert(id.clone(), stripped);
         }
         for (id, room) in objects(&rooms["leave"]) {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use base::{Reply, Room, User};
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId,
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId, UserId,
     api::client::room::create_room::v3::{Request, RoomPreset},
     server_name,
 };
 use serde_json::{Value, json, value::to_raw_value};
-use store::{Options, Store, Tx, schema::TIMELINE};
+use store::{
+    Options, Store, Tx,
+    schema::{ACCOUNTS, Account, TIMELINE},
+};
 
 /// One deed. Numbers are taken modulo what there is; what the rules forbid simply does not happen.
 #[derive(Clone, Debug)]
@@ -93,7 +96,7 @@ impl World {
         let for_tx = ids.clone();
         let numbers = store
             .write_here(move |tx| {
-                for_tx.iter().map(|id| store::user::intern(tx, id)).collect::<Reply<Vec<_>>>()
+                for_tx.iter().map(|id| account(tx, id)).collect::<Reply<Vec<_>>>()
             })
             .unwrap()
             .value;
@@ -146,15 +149,16 @@ impl World {
         events[events.len() - 1 - n % events.len().min(12)].clone()
     }
 
-    fn write(&self, f: impl FnMut(&mut Tx) -> Reply<()> + Send + 'static) {
+    fn write(&self, f: impl FnMut(&mut Tx) -> Reply<()> + Send + 'static) -> bool {
         match self.store.write_here(f) {
-            Ok(_) | Err(base::Error::Refused(_)) => {}
+            Ok(_) => true,
+            Err(base::Error::Refused(_)) => false,
             Err(fault) => panic!("{fault}"),
         }
     }
 
-    /// Carries out a deed (but for syncs, which are the test's).
-    pub fn perform(&mut self, op: &Op) {
+    /// Carries out a deed (but for syncs, which are the test's). Says whether the rules allowed it.
+    pub fn perform(&mut self, op: &Op) -> bool {
         self.count += 1;
         let user = |n: usize| self.users[n % self.users.len()].clone();
         let room = |n: usize| self.rooms[n % self.rooms.len()].clone();
@@ -167,37 +171,37 @@ impl World {
                 self.write(move |tx| {
                     let txn = rooms::Txn { device: "D", path: "send", id: &txn };
                     rooms::send::send(tx, u, &r, kind, &content, txn).map(drop)
-                });
+                })
             }
             Op::Join(u, r) => {
                 let ((u, _), (_, r)) = (user(u), room(r));
-                self.write(move |tx| rooms::join::join(tx, u, false, (&*r).into(), None).map(drop));
+                self.write(move |tx| rooms::join::join(tx, u, false, (&*r).into(), None).map(drop))
             }
             Op::Leave(u, r) => {
                 let ((u, _), (_, r)) = (user(u), room(r));
-                self.write(move |tx| rooms::leave::leave(tx, u, &r, None));
+                self.write(move |tx| rooms::leave::leave(tx, u, &r, None))
             }
             Op::Invite(u, v, r) => {
                 let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
                 self.write(move |tx| {
                     let content = to_raw_value(&json!({"membership": "invite"})).unwrap();
                     rooms::state::put(tx, u, &r, "m.room.member", v.as_str(), &content).map(drop)
-                });
+                })
             }
             Op::Kick(u, v, r) => {
                 let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
-                self.write(move |tx| rooms::kick::kick(tx, u, &r, &v, None));
+                self.write(move |tx| rooms::kick::kick(tx, u, &r, &v, None))
             }
             Op::Ban(u, v, r, lift) => {
                 let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
                 self.write(move |tx| match lift {
                     false => rooms::ban::ban(tx, u, &r, &v, None),
                     true => rooms::unban::unban(tx, u, &r, &v, None),
-                });
+                })
             }
             Op::Forget(u, r) => {
                 let ((u, _), (_, r)) = (user(u), room(r));
-                self.write(move |tx| rooms::forget::forget(tx, u, &r));
+                self.write(move |tx| rooms::forget::forget(tx, u, &r))
             }
             Op::Name(u, r, n) => {
                 let ((u, id), (_, r)) = (user(u), room(r));
@@ -205,12 +209,12 @@ impl World {
                     let content = json!({"membership": "join", "displayname": format!("n{n}")});
                     let content = to_raw_value(&content).unwrap();
                     rooms::state::put(tx, u, &r, "m.room.member", id.as_str(), &content).map(drop)
-                });
+                })
             }
             Op::Topic(u, r, n) => self.put(u, r, "m.room.topic", json!({"topic": format!("t{n}")})),
             Op::History(u, r, n) => {
                 let how = ["shared", "invited", "joined", "world_readable"][usize::from(n % 4)];
-                self.put(u, r, "m.room.history_visibility", json!({"history_visibility": how}));
+                self.put(u, r, "m.room.history_visibility", json!({"history_visibility": how}))
             }
             Op::Redact(u, r, n) => {
                 let ((u, _), (number, r)) = (user(u), room(r));
@@ -219,7 +223,7 @@ impl World {
                 self.write(move |tx| {
                     let txn = rooms::Txn { device: "D", path: "redact", id: &txn };
                     rooms::redact::redact(tx, u, &r, &target, None, false, txn).map(drop)
-                });
+                })
             }
             Op::Read(u, r, n, private, threaded) => {
                 let ((u, _), (number, r)) = (user(u), room(r));
@@ -234,15 +238,15 @@ impl World {
                         true => Some(thread(tx, &target)?),
                     };
                     rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
-                });
+                })
             }
             Op::Data(..) | Op::Tag(..) => self.keep(op),
-            Op::Sync(_) | Op::Fresh(..) => {}
+            Op::Sync(_) | Op::Fresh(..) => true,
         }
     }
 
     /// What users keep for themselves.
-    fn keep(&self, op: &Op) {
+    fn keep(&self, op: &Op) -> bool {
         let user = |n: usize| self.users[n % self.users.len()].0;
         let room = |n: usize| self.rooms[n % self.rooms.len()].0;
         match *op {
@@ -251,24 +255,24 @@ impl World {
                 let (kind, content) = (format!("x.kind{}", n % 3), json!({ "n": n }).to_string());
                 self.write(move |tx| {
                     accounts::account_data::set(tx, user, place, &kind, &content)
-                });
+                })
             }
             Op::Tag(u, r, n) => {
                 let (user, room, tag) = (user(u), room(r), format!("u.{}", n % 2));
                 self.write(move |tx| match n % 3 {
                     0 => accounts::tag::remove(tx, user, room, &tag),
                     _ => accounts::tag::set(tx, user, room, &tag, json!({"order": 0.5})),
-                });
+                })
             }
-            _ => {}
+            _ => false,
         }
     }
 
-    fn put(&self, u: usize, r: usize, kind: &'static str, content: Value) {
+    fn put(&self, u: usize, r: usize, kind: &'static str, content: Value) -> bool {
         let (user, _) = self.users[u % self.users.len()];
         let (_, room) = self.rooms[r % self.rooms.len()].clone();
         let content = to_raw_value(&content).unwrap();
-        self.write(move |tx| rooms::state::put(tx, user, &room, kind, "", &content).map(drop));
+        self.write(move |tx| rooms::state::put(tx, user, &room, kind, "", &content).map(drop))
     }
 
     fn message(&self, room: Room, what: &Sent) -> (&'static str, Value) {
@@ -305,6 +309,21 @@ impl World {
             }
         }
     }
+}
+
+/// A user with an account: others cannot be invited.
+fn account(tx: &mut Tx, id: &UserId) -> Reply<User> {
+    let user = store::user::intern(tx, id)?;
+    let account = Account {
+        password: None,
+        created: tx.now(),
+        admin: false,
+        guest: false,
+        deactivated: false,
+        erased: false,
+    };
+    tx.put(&ACCOUNTS, (user,), &account);
+    Ok(user)
 }
 
 /// The thread that an event is in, as receipts name it.

@@ -1,4 +1,9 @@
 //! Replaying incremental syncs equals the naive model, and equals a fresh first sync, over random histories.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "an oracle: failing loudly is its purpose"
+)]
 
 mod deeds;
 

@@ -12,7 +12,7 @@ use std::{
 use toml::{Table, Value as Toml};
 
 use super::{
-    table::{SECTIONS, Setting},
+    section::{Section, Setting},
     value::{MASK, Value, literal},
 };
 
@@ -50,46 +50,17 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Problem(pub(crate) String);
 
-impl Problem {
-    fn value(origin: &Origin, key: &str, value: &Toml, expected: &str) -> Self {
-        Problem(format!("{origin}: {key} = {}: expected {expected}", one_line(key, value)))
-    }
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A value for an error message: masked if secret, never more than one line.
-fn one_line(key: &str, value: &Toml) -> String {
-    match find(key) {
-        Some((_, setting)) if setting.secret => MASK.to_owned(),
-        // Perhaps a secret under a misspelt key.
-        None if value.is_str() => MASK.to_owned(),
-        _ => value.to_string().replace('\n', " "),
-    }
-}
-
-/// The option behind a dotted key, and the section's key.
-fn find(key: &str) -> Option<(&'static str, &'static Setting)> {
-    SECTIONS.iter().find_map(|section| {
-        let rest = match section.key {
-            "" => key,
-            name => key.strip_prefix(name)?.strip_prefix('.')?,
-        };
-        let rest = match section.repeated {
-            true => rest.split_once('.').filter(|(n, _)| n.parse::<usize>().is_ok())?.1,
-            false => rest,
-        };
-        section.options.iter().find(|o| o.key == rest).map(|o| (section.key, o))
-    })
-}
-
 /// Everything that was given, until sections take it.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    /// Every option there is.
+    sections: &'static [Section],
     given: BTreeMap<String, (Toml, Origin)>,
     base: PathBuf,
     /// What to blame for an option that is missing.
@@ -99,10 +70,15 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Begins with a file, or with none. Relative paths are relative to `base`.
-    pub(crate) fn new(file: Option<(PathBuf, Table)>, base: &Path) -> Self {
+    pub(crate) fn new(
+        sections: &'static [Section],
+        file: Option<(PathBuf, Table)>,
+        base: &Path,
+    ) -> Self {
         let blame = file.as_ref().map_or(Origin::Default, |(path, _)| Origin::File(path.clone()));
         let (given, problems) = (BTreeMap::new(), Vec::new());
-        let mut reader = Reader { given, base: base.to_owned(), blame: blame.clone(), problems };
+        let base = base.to_owned();
+        let mut reader = Reader { sections, given, base, blame: blame.clone(), problems };
         for (key, value) in file.map(|(_, table)| table).unwrap_or_default() {
             reader.flatten(key, value, &blame);
         }
@@ -133,8 +109,8 @@ impl Reader {
 
     /// A value that came as text replaces what is there, and everything below it.
     fn text(&mut self, key: &str, text: &str, origin: &Origin) {
-        let value = match find(key) {
-            Some((_, option)) => (option.from_text)(text),
+        let value = match self.find(key) {
+            Some(option) => (option.from_text)(text),
             None => literal(text).unwrap_or_else(|| Toml::String(text.to_owned())),
         };
         let below = format!("{key}.");
@@ -172,7 +148,7 @@ impl Reader {
         if let Some((value, origin)) = self.given.remove(&key) {
             let read = T::read(&value, &self.base);
             if read.is_none() {
-                self.problems.push(Problem::value(&origin, &key, &value, &T::expected()));
+                self.refuse(&origin, &key, &value, &T::expected());
             }
             return read;
         }
@@ -212,30 +188,60 @@ impl Reader {
     /// What is left over is unknown; gives all mistakes.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
         for (key, (value, origin)) in std::mem::take(&mut self.given) {
-            self.problems.push(Problem::value(&origin, &key, &value, &instead_of(&key)));
+            let expected = self.instead_of(&key);
+            self.refuse(&origin, &key, &value, &expected);
         }
         self.problems
     }
-}
 
-/// What may stand where an unknown key stands.
-fn instead_of(key: &str) -> String {
-    if let Some(section) = SECTIONS.iter().find(|s| !s.key.is_empty() && s.key == key) {
-        return match section.repeated {
-            true => format!("one or more [[{key}]]"),
-            false => format!("a section [{key}]"),
+    /// Notes a value that is not what was expected: masked if secret.
+    fn refuse(&mut self, origin: &Origin, key: &str, value: &Toml, expected: &str) {
+        let shown = match self.find(key) {
+            Some(setting) if setting.secret => MASK.to_owned(),
+            // Perhaps a secret under a misspelt key.
+            None if value.is_str() => MASK.to_owned(),
+            _ => value.to_string().replace('\n', " "),
         };
+        let line = format!("{origin}: {key} = {shown}: expected {expected}");
+        self.problems.push(Problem(line));
     }
-    let first = key.split('.').next().unwrap_or(key);
-    let section = SECTIONS.iter().find(|s| s.key == first && key.contains('.'));
-    let keys: Vec<&str> = match section {
-        Some(section) => section.options.iter().map(|o| o.key).collect(),
-        None => {
-            let top = SECTIONS.iter().filter(|s| s.key.is_empty());
-            let options = top.flat_map(|s| s.options).map(|o| o.key);
-            options.chain(SECTIONS.iter().map(|s| s.key).filter(|k| !k.is_empty())).collect()
+
+    /// The option behind a dotted key.
+    fn find(&self, key: &str) -> Option<&'static Setting> {
+        self.sections.iter().find_map(|section| {
+            let rest = match section.key {
+                "" => key,
+                name => key.strip_prefix(name)?.strip_prefix('.')?,
+            };
+            let rest = match section.repeated {
+                true => rest.split_once('.').filter(|(n, _)| n.parse::<usize>().is_ok())?.1,
+                false => rest,
+            };
+            section.options.iter().find(|option| option.key == rest)
+        })
+    }
+
+    /// What may stand where an unknown key stands.
+    fn instead_of(&self, key: &str) -> String {
+        if let Some(section) = self.sections.iter().find(|s| !s.key.is_empty() && s.key == key) {
+            return match section.repeated {
+                true => format!("one or more [[{key}]]"),
+                false => format!("a section [{key}]"),
+            };
         }
-    };
-    let place = section.map(|s| format!(" in [{}]", s.key)).unwrap_or_default();
-    format!("a key that exists{place} ({})", keys.join(", "))
+        let first = key.split('.').next().unwrap_or(key);
+        let section = self.sections.iter().find(|s| s.key == first && key.contains('.'));
+        let keys: Vec<&str> = match section {
+            Some(section) => section.options.iter().map(|o| o.key).collect(),
+            None => {
+                let top = self.sections.iter().filter(|s| s.key.is_empty());
+                let options = top.flat_map(|s| s.options).map(|o| o.key);
+                options
+                    .chain(self.sections.iter().map(|s| s.key).filter(|k| !k.is_empty()))
+                    .collect()
+            }
+        };
+        let place = section.map(|s| format!(" in [{}]", s.key)).unwrap_or_default();
+        format!("a key that exists{place} ({})", keys.join(", "))
+    }
 }

@@ -5,6 +5,7 @@
 
 mod layers;
 mod render;
+mod section;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -68,7 +69,7 @@ impl Config {
         let base = folder_of(file.as_ref().map(|(path, _)| path.as_path()))
             .map_err(|e| vec![Problem(format!("the current folder cannot be read: {e}"))])?;
         let embedded = file.is_none();
-        let mut reader = Reader::new(file, &base);
+        let mut reader = Reader::new(table::SECTIONS, file, &base);
         reader.environment(sources.environment);
         reader.arguments(&sources.assignments);
         if embedded {

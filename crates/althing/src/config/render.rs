@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::{
     Config,
-    table::{SECTIONS, Section, Setting},
+    section::{Section, Setting},
+    table::SECTIONS,
 };
 
 impl Config {

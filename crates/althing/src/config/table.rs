@@ -11,6 +11,7 @@ use ruma::{OwnedServerName, RoomVersionId};
 
 use super::{
     layers::Reader,
+    section::{Section, Setting},
     value::{
         Bind, DatabaseUrl, Durability, Engine, File, Folder, HttpUrl, LogFilter, LogFormat,
         MailUrl, Mailbox, RegistrationMode, RegistrationToken, Resource, Secret, Size, Value,
@@ -20,36 +21,6 @@ use super::{
 /// The promise to operators: never more options than this.
 #[cfg(test)]
 pub(crate) const OPTIONS_MAX: usize = 60;
-
-/// One section, as documentation and checks see it.
-pub(crate) struct Section {
-    /// Its key; empty for what stands before all sections.
-    pub(crate) key: &'static str,
-    /// May it be given several times (`[[key]]`)?
-    pub(crate) repeated: bool,
-    /// One sentence.
-    pub(crate) doc: &'static str,
-    /// What it holds.
-    pub(crate) options: &'static [Setting],
-}
-
-/// One option, as documentation and checks see it.
-pub(crate) struct Setting {
-    /// Its key within the section.
-    pub(crate) key: &'static str,
-    /// What it does, in sentences.
-    pub(crate) doc: &'static str,
-    /// Its default as TOML, if it has one.
-    pub(crate) default: Option<&'static str>,
-    /// A value for the example file, where the default teaches nothing.
-    pub(crate) example: Option<&'static str>,
-    /// What a person must write.
-    pub(crate) expected: fn() -> String,
-    /// What text from outside the file means.
-    pub(crate) from_text: fn(&str) -> toml::Value,
-    /// Never shown.
-    pub(crate) secret: bool,
-}
 
 /// The key of an option: its own, or the name of its field.
 macro_rules! key {
@@ -158,7 +129,7 @@ table! {
         /// `sync`: what is acknowledged is on disk. `relaxed`: a power cut may lose the last moments; for tests.
         durability: Durability = "\"sync\"";
         /// Memory for decoded values, all caches together.
-        cache: Size = "\"32MiB\"";
+        cache: Size = "\"24MiB\"";
     }
     /// Who may make an account.
     Registration "registration" {

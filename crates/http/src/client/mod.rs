@@ -4,6 +4,8 @@ mod account;
 mod media;
 mod rooms;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use crate::handler::Routes;
 

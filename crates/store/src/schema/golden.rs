@@ -36,8 +36,10 @@ struct Sample {
     key: Vec<u8>,
     value: Vec<u8>,
     /// Reads key and value: is it the sample? `None`: it cannot be read.
-    read: Box<dyn Fn(&[u8], &[u8]) -> Option<bool>>,
+    read: Read,
 }
+
+type Read = Box<dyn Fn(&[u8], &[u8]) -> Option<bool>>;
 
 fn sample<K, V>(ks: &'static Keyspace<K, V>, n: usize, key: K, value: V) -> Sample
 where
