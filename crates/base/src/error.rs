@@ -39,7 +39,9 @@ pub struct Refusal {
 pub struct Fault(pub String);
 
 impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(&self.0) }
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 impl std::error::Error for Fault {}
 
@@ -63,7 +65,9 @@ impl Refusal {
 }
 
 impl From<Refusal> for Error {
-    fn from(r: Refusal) -> Self { Error::Refused(Box::new(r)) }
+    fn from(r: Refusal) -> Self {
+        Error::Refused(Box::new(r))
+    }
 }
 
 impl Error {
@@ -77,11 +81,17 @@ impl Error {
         Refusal { status, errcode, message, extra: serde_json::Map::new(), retry_after_ms: None }
     }
     /// 403 `M_FORBIDDEN`.
-    pub fn forbidden(message: impl Into<String>) -> Error { Error::refused(403, "M_FORBIDDEN", message) }
+    pub fn forbidden(message: impl Into<String>) -> Error {
+        Error::refused(403, "M_FORBIDDEN", message)
+    }
     /// 404 `M_NOT_FOUND`.
-    pub fn not_found(message: impl Into<String>) -> Error { Error::refused(404, "M_NOT_FOUND", message) }
+    pub fn not_found(message: impl Into<String>) -> Error {
+        Error::refused(404, "M_NOT_FOUND", message)
+    }
     /// 400 `M_BAD_JSON`.
-    pub fn bad_json(message: impl Into<String>) -> Error { Error::refused(400, "M_BAD_JSON", message) }
+    pub fn bad_json(message: impl Into<String>) -> Error {
+        Error::refused(400, "M_BAD_JSON", message)
+    }
     /// 400 `M_INVALID_PARAM`.
     pub fn invalid_param(message: impl Into<String>) -> Error {
         Error::refused(400, "M_INVALID_PARAM", message)
@@ -91,11 +101,17 @@ impl Error {
         Error::refused(400, "M_MISSING_PARAM", message)
     }
     /// 413 `M_TOO_LARGE`.
-    pub fn too_large(message: impl Into<String>) -> Error { Error::refused(413, "M_TOO_LARGE", message) }
+    pub fn too_large(message: impl Into<String>) -> Error {
+        Error::refused(413, "M_TOO_LARGE", message)
+    }
     /// A fault of ours.
-    pub fn fault(message: impl Into<String>) -> Error { Error::Fault(Fault(message.into())) }
+    pub fn fault(message: impl Into<String>) -> Error {
+        Error::Fault(Fault(message.into()))
+    }
 }
 
 impl From<Fault> for Error {
-    fn from(f: Fault) -> Self { Error::Fault(f) }
+    fn from(f: Fault) -> Self {
+        Error::Fault(f)
+    }
 }

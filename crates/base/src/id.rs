@@ -42,5 +42,7 @@ impl Seq {
 
     /// The position after this one.
     #[must_use]
-    pub fn next(self) -> Seq { Seq(self.0.saturating_add(1)) }
+    pub fn next(self) -> Seq {
+        Seq(self.0.saturating_add(1))
+    }
 }

@@ -25,7 +25,9 @@ struct Cached {
 #[derive(Clone)]
 struct Bytes;
 impl Weighter<CacheKey, Cached> for Bytes {
-    fn weight(&self, _: &CacheKey, cached: &Cached) -> u64 { u64::from(cached.bytes) }
+    fn weight(&self, _: &CacheKey, cached: &Cached) -> u64 {
+        u64::from(cached.bytes)
+    }
 }
 
 /// What an entry costs beside its value: key, tag, and the map's own bookkeeping.
@@ -68,5 +70,7 @@ impl Cache {
     }
 
     /// Bytes in use, by the weights that the makers gave.
-    pub(crate) fn bytes(&self) -> u64 { self.quick.weight() }
+    pub(crate) fn bytes(&self) -> u64 {
+        self.quick.weight()
+    }
 }

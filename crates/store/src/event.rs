@@ -31,9 +31,13 @@ pub struct Stored {
 
 impl Stored {
     /// The client's part: a JSON object without `room_id` and `unsigned`.
-    pub fn client(&self) -> &str { &self.client }
+    pub fn client(&self) -> &str {
+        &self.client
+    }
     /// The content: a JSON object.
-    pub fn content(&self) -> &str { self.client.get(self.content.clone()).unwrap_or("{}") }
+    pub fn content(&self) -> &str {
+        self.client.get(self.content.clone()).unwrap_or("{}")
+    }
     /// The content, read as something.
     pub fn content_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         serde_json::from_str(self.content()).ok()
@@ -98,10 +102,19 @@ pub fn rest(view: &View, event: Event) -> Reply<String> {
 }
 
 /// The place of an event in its room's timeline, which is a log position.
-pub fn order(view: &View, event: Event) -> Reply<Option<base::Seq>> { view.get(&ORDER, (event,)) }
+pub fn order(view: &View, event: Event) -> Reply<Option<base::Seq>> {
+    view.get(&ORDER, (event,))
+}
 
 /// Stores a new event (its indexes are the caller's).
-pub fn insert(tx: &mut Tx, event: Event, id: &EventId, mut row: EventRow, client: &str, rest: &str) {
+pub fn insert(
+    tx: &mut Tx,
+    event: Event,
+    id: &EventId,
+    mut row: EventRow,
+    client: &str,
+    rest: &str,
+) {
     row.client = tx.codec().compress(client);
     row.rest = tx.codec().compress(rest);
     tx.put_new(&EVENT_IDS, (id.as_str().to_owned(),), &event);

@@ -51,11 +51,7 @@ pub async fn run(store: Store, follower: Arc<dyn Follower>, mut stop: watch::Rec
 }
 
 /// Takes the next entries after `at` (or the stored cursor); returns the new position.
-pub async fn advance(
-    store: &Store,
-    follower: &Arc<dyn Follower>,
-    at: Option<Seq>,
-) -> Reply<Seq> {
+pub async fn advance(store: &Store, follower: &Arc<dyn Follower>, at: Option<Seq>) -> Reply<Seq> {
     let id = follower.id().to_owned();
     let key = id.clone();
     let (from, entries) = store

@@ -17,7 +17,9 @@ pub(crate) struct Ids {
 
 impl Ids {
     /// How to claim a block: returns its first number.
-    pub(crate) fn claim_with(&self, claim: Claim) { let _ = self.claim.set(claim); }
+    pub(crate) fn claim_with(&self, claim: Claim) {
+        let _ = self.claim.set(claim);
+    }
 
     pub(crate) fn fresh(&self) -> Reply<u64> {
         let mut block = self.block.lock();

@@ -27,16 +27,28 @@ macro_rules! number_parts {
 number_parts!(User Room Event Seq UnixMs);
 
 impl KeyPart for u64 {
-    fn put(&self, out: &mut Vec<u8>) { out.extend_from_slice(&self.to_be_bytes()) }
-    fn take(from: &mut &[u8]) -> Option<Self> { split(from).map(u64::from_be_bytes) }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes())
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        split(from).map(u64::from_be_bytes)
+    }
 }
 impl KeyPart for u8 {
-    fn put(&self, out: &mut Vec<u8>) { out.push(*self) }
-    fn take(from: &mut &[u8]) -> Option<Self> { split::<1>(from).map(|[b]| b) }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self)
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        split::<1>(from).map(|[b]| b)
+    }
 }
 impl<const N: usize> KeyPart for [u8; N] {
-    fn put(&self, out: &mut Vec<u8>) { out.extend_from_slice(self) }
-    fn take(from: &mut &[u8]) -> Option<Self> { split(from) }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self)
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        split(from)
+    }
 }
 
 /// Text sorts as its bytes: 0 becomes `00 FF`, the end is `00 01`, so that no text is the beginning of another.

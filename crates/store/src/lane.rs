@@ -156,13 +156,7 @@ fn then_drive(shared: &Arc<Shared>, tenant: Tenant, lane: Option<Lane>) {
     }
 }
 
-fn again(
-    shared: &Arc<Shared>,
-    tenant: Tenant,
-    lane: Option<Lane>,
-    jobs: Vec<Job>,
-    tries: usize,
-) {
+fn again(shared: &Arc<Shared>, tenant: Tenant, lane: Option<Lane>, jobs: Vec<Job>, tries: usize) {
     if lane.is_none() && tries >= ALONE_MAX {
         for job in jobs {
             // A full pool has already told the job.

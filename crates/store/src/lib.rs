@@ -67,10 +67,7 @@ pub struct Options {
 
 impl Options {
     /// The wall clock, 24 MiB of cache, two threads for each core.
-    pub fn new(
-        server_name: OwnedServerName,
-        signing_key: Arc<protocol::SigningKey>,
-    ) -> Options {
+    pub fn new(server_name: OwnedServerName, signing_key: Arc<protocol::SigningKey>) -> Options {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Options {
             server_name,
@@ -210,7 +207,9 @@ impl Store {
     }
 
     /// The name of this server.
-    pub fn server_name(&self) -> &ServerName { &self.shared.options.server_name }
+    pub fn server_name(&self) -> &ServerName {
+        &self.shared.options.server_name
+    }
 
     /// Answers from a consistent snapshot, on the pool.
     pub async fn read<T: Send + 'static>(
@@ -283,16 +282,23 @@ impl Store {
     ) -> Reply<Written<T>> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let slot = self.submit(None, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
-        let outcome = told.recv().unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
+        let outcome =
+            told.recv().unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
         settle(outcome, &slot)
     }
 
     /// The last log position that the process has taken in. Never ahead of what a new view sees.
-    pub fn head(&self) -> Seq { self.shared.tail.head() }
+    pub fn head(&self) -> Seq {
+        self.shared.tail.head()
+    }
     /// The head as it moves.
-    pub fn watch_head(&self) -> watch::Receiver<Seq> { self.shared.tail.watch() }
+    pub fn watch_head(&self) -> watch::Receiver<Seq> {
+        self.shared.tail.watch()
+    }
     /// Registers interest in whatever concerns a user: see [`Listener`].
-    pub fn listen(&self, user: User) -> Listener { self.shared.tail.listen(self.tenant, user) }
+    pub fn listen(&self, user: User) -> Listener {
+        self.shared.tail.listen(self.tenant, user)
+    }
 
     /// Sets or ends a user's typing notice and wakes the room.
     pub fn set_typing(&self, room: Room, user: User, until: Option<UnixMs>) {
@@ -308,13 +314,19 @@ impl Store {
     }
 
     /// Housekeeping of the engine. To be called every second or so.
-    pub fn tend(&self) { self.shared.engine.tend(); }
+    pub fn tend(&self) {
+        self.shared.engine.tend();
+    }
 
     /// Now, by the store's clock.
-    pub fn now(&self) -> UnixMs { (self.shared.options.now)() }
+    pub fn now(&self) -> UnixMs {
+        (self.shared.options.now)()
+    }
 
     /// Copies the whole store, consistent and compacted, while it serves.
-    pub fn backup(&self, to: &std::path::Path) -> Reply<()> { Ok(self.shared.engine.backup(to)?) }
+    pub fn backup(&self, to: &std::path::Path) -> Reply<()> {
+        Ok(self.shared.engine.backup(to)?)
+    }
 
     /// Figures for metrics: name and value.
     pub fn gauges(&self) -> Vec<(&'static str, f64)> {
@@ -422,7 +434,9 @@ fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
 fn futures_block<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) { self.0.unpark() }
+        fn wake(self: Arc<Self>) {
+            self.0.unpark()
+        }
     }
     let waker = Arc::new(Unpark(std::thread::current())).into();
     let mut context = std::task::Context::from_waker(&waker);

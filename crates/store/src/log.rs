@@ -81,7 +81,9 @@ struct Line {
     entry: Entry,
 }
 impl crate::value::Value for Line {
-    fn put(&self, out: &mut Vec<u8>) { put_serde(&(self.tenant, &self.entry), out) }
+    fn put(&self, out: &mut Vec<u8>) {
+        put_serde(&(self.tenant, &self.entry), out)
+    }
     fn take(version: u8, payload: &[u8]) -> Option<Self> {
         let (tenant, entry) = (version == 1).then(|| take_serde(payload)).flatten()?;
         Some(Line { tenant, entry })

@@ -59,7 +59,9 @@ impl Pool {
     }
 
     /// Tasks waiting now.
-    pub(crate) fn waiting(&self) -> usize { self.shared.state.lock().tasks.len() }
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.state.lock().tasks.len()
+    }
 
     /// Finishes what is queued and stops.
     pub(crate) fn stop(&self) {

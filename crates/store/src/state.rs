@@ -63,8 +63,12 @@ impl Slot {
 pub struct NodeId([u8; 16]);
 
 impl KeyPart for NodeId {
-    fn put(&self, out: &mut Vec<u8>) { self.0.put(out) }
-    fn take(from: &mut &[u8]) -> Option<Self> { KeyPart::take(from).map(NodeId) }
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out)
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        KeyPart::take(from).map(NodeId)
+    }
 }
 
 /// A version of the map. The default is the empty map.
@@ -73,7 +77,9 @@ pub struct Root(Option<NodeId>);
 
 impl Root {
     /// A number that names the map, for caches.
-    pub fn number(self) -> u128 { self.0.map_or(0, |id| u128::from_be_bytes(id.0)) }
+    pub fn number(self) -> u128 {
+        self.0.map_or(0, |id| u128::from_be_bytes(id.0))
+    }
 }
 
 /// A node, as stored.
@@ -108,8 +114,12 @@ impl Node {
 }
 
 impl crate::value::Value for NodeId {
-    fn put(&self, out: &mut Vec<u8>) { out.extend_from_slice(&self.0) }
-    fn take(_: u8, payload: &[u8]) -> Option<Self> { payload.try_into().ok().map(NodeId) }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0)
+    }
+    fn take(_: u8, payload: &[u8]) -> Option<Self> {
+        payload.try_into().ok().map(NodeId)
+    }
 }
 
 static NODES: CacheSpace = CacheSpace { tag: 1, owned: None };

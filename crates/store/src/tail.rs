@@ -41,8 +41,12 @@ impl Tail {
     }
 
     /// The last position that has been taken in.
-    pub(crate) fn head(&self) -> Seq { *self.head.borrow() }
-    pub(crate) fn watch(&self) -> watch::Receiver<Seq> { self.head.subscribe() }
+    pub(crate) fn head(&self) -> Seq {
+        *self.head.borrow()
+    }
+    pub(crate) fn watch(&self) -> watch::Receiver<Seq> {
+        self.head.subscribe()
+    }
 
     /// Entries `after < seq <= upto` of a tenant; `None` if the ring does not hold all of that span.
     pub(crate) fn recent(
@@ -101,11 +105,7 @@ impl Tail {
 
     /// Registers interest. From now on every entry that concerns the user changes the listener, and so does every entry
     /// of the rooms last set for the user.
-    pub(crate) fn listen(
-        self: &Arc<Self>,
-        tenant: Tenant,
-        user: User,
-    ) -> Listener {
+    pub(crate) fn listen(self: &Arc<Self>, tenant: Tenant, user: User) -> Listener {
         let mut all = self.sleepers.lock();
         let sleepers = all.entry(tenant).or_default();
         let slot = sleepers.users.entry(user).or_insert_with(Slot::new);
@@ -116,7 +116,11 @@ impl Tail {
 
     /// Users in the index, for metrics.
     pub(crate) fn sleepers(&self) -> usize {
-        self.sleepers.lock().values().map(|s| s.users.values().filter(|u| u.listeners > 0).count()).sum()
+        self.sleepers
+            .lock()
+            .values()
+            .map(|s| s.users.values().filter(|u| u.listeners > 0).count())
+            .sum()
     }
 }
 
@@ -136,7 +140,9 @@ impl Slot {
     fn new() -> Slot {
         Slot { signal: watch::Sender::new(0), rooms: Arc::new([]), listeners: 0 }
     }
-    fn wake(&self) { self.signal.send_modify(|n| *n += 1) }
+    fn wake(&self) {
+        self.signal.send_modify(|n| *n += 1)
+    }
 }
 
 impl Sleepers {
@@ -239,7 +245,9 @@ pub struct Listener {
 
 impl Listener {
     /// Forgets what has happened so far: call it before reading the store.
-    pub fn mark_seen(&mut self) { self.signal.mark_unchanged(); }
+    pub fn mark_seen(&mut self) {
+        self.signal.mark_unchanged();
+    }
 
     /// Returns when something has happened since [`Listener::mark_seen`] that may concern the user.
     pub async fn changed(&mut self) {

@@ -33,7 +33,9 @@ const REMEMBERED: u64 = 10_000;
 
 impl Typing {
     /// Today's position.
-    pub fn epoch(&self) -> Epoch { self.inner.lock().epoch }
+    pub fn epoch(&self) -> Epoch {
+        self.inner.lock().epoch
+    }
 
     /// The user types until then, or (`None`) no longer. Says whether the list of users changed.
     pub(crate) fn set(
@@ -47,7 +49,9 @@ impl Typing {
         let Inner { epoch, rooms } = &mut *inner;
         let in_room = rooms.entry((tenant, room)).or_default();
         let changed = match until {
-            Some(_) if in_room.users.len() >= TYPING_MAX && !in_room.users.contains_key(&user) => false,
+            Some(_) if in_room.users.len() >= TYPING_MAX && !in_room.users.contains_key(&user) => {
+                false
+            }
             Some(until) => in_room.users.insert(user, until).is_none(),
             None => in_room.users.remove(&user).is_some(),
         };
@@ -73,9 +77,8 @@ impl Typing {
             }
         }
         let now = epoch.0;
-        rooms.retain(|_, in_room| {
-            !in_room.users.is_empty() || in_room.changed.0 + REMEMBERED > now
-        });
+        rooms
+            .retain(|_, in_room| !in_room.users.is_empty() || in_room.changed.0 + REMEMBERED > now);
         changed
     }
 

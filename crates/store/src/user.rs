@@ -41,4 +41,6 @@ pub fn id(view: &View, user: User) -> Reply<OwnedUserId> {
 }
 
 /// Does the user belong to this server?
-pub fn is_local(view: &View, id: &UserId) -> bool { id.server_name() == view.server_name() }
+pub fn is_local(view: &View, id: &UserId) -> bool {
+    id.server_name() == view.server_name()
+}

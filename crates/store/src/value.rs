@@ -41,15 +41,25 @@ pub(crate) fn take_serde<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
 
 impl Value for () {
     fn put(&self, _: &mut Vec<u8>) {}
-    fn take(_: u8, payload: &[u8]) -> Option<Self> { payload.is_empty().then_some(()) }
+    fn take(_: u8, payload: &[u8]) -> Option<Self> {
+        payload.is_empty().then_some(())
+    }
 }
 impl Value for String {
-    fn put(&self, out: &mut Vec<u8>) { out.extend_from_slice(self.as_bytes()) }
-    fn take(_: u8, payload: &[u8]) -> Option<Self> { String::from_utf8(payload.to_vec()).ok() }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes())
+    }
+    fn take(_: u8, payload: &[u8]) -> Option<Self> {
+        String::from_utf8(payload.to_vec()).ok()
+    }
 }
 impl Value for Vec<u8> {
-    fn put(&self, out: &mut Vec<u8>) { out.extend_from_slice(self) }
-    fn take(_: u8, payload: &[u8]) -> Option<Self> { Some(payload.to_vec()) }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self)
+    }
+    fn take(_: u8, payload: &[u8]) -> Option<Self> {
+        Some(payload.to_vec())
+    }
 }
 macro_rules! number_values {
     ($($t:ident)*) => { $(
@@ -63,8 +73,12 @@ macro_rules! number_values {
 }
 number_values!(User Room Event Seq UnixMs);
 impl Value for u64 {
-    fn put(&self, out: &mut Vec<u8>) { out.extend_from_slice(&self.to_be_bytes()) }
-    fn take(_: u8, payload: &[u8]) -> Option<Self> { payload.try_into().ok().map(u64::from_be_bytes) }
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes())
+    }
+    fn take(_: u8, payload: &[u8]) -> Option<Self> {
+        payload.try_into().ok().map(u64::from_be_bytes)
+    }
 }
 
 const HEADER: usize = 5;

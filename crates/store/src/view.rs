@@ -64,19 +64,29 @@ impl View {
     }
 
     /// The last log position that this view contains.
-    pub fn head(&self) -> Seq { self.snapshot.head() }
+    pub fn head(&self) -> Seq {
+        self.snapshot.head()
+    }
     /// When the request began.
-    pub fn now(&self) -> UnixMs { self.now }
+    pub fn now(&self) -> UnixMs {
+        self.now
+    }
     /// The name of this server.
-    pub fn server_name(&self) -> &ServerName { &self.shared.options.server_name }
+    pub fn server_name(&self) -> &ServerName {
+        &self.shared.options.server_name
+    }
     /// `@localpart:server_name`.
     pub fn local_user_id(&self, localpart: &str) -> Option<OwnedUserId> {
         OwnedUserId::try_from(format!("@{localpart}:{}", self.server_name())).ok()
     }
     /// The key with which this server signs.
-    pub fn signing_key(&self) -> &protocol::SigningKey { &self.shared.options.signing_key }
+    pub fn signing_key(&self) -> &protocol::SigningKey {
+        &self.shared.options.signing_key
+    }
     /// Today's position among typing notices.
-    pub fn typing_epoch(&self) -> Epoch { self.shared.typing.epoch() }
+    pub fn typing_epoch(&self) -> Epoch {
+        self.shared.typing.epoch()
+    }
     /// Rooms in which who types has changed after `since`.
     pub fn typing_rooms(&self, since: Epoch) -> Vec<Room> {
         self.shared.typing.rooms_changed(self.tenant, since)
@@ -86,7 +96,9 @@ impl View {
         self.shared.typing.changed(self.tenant, room, since)
     }
     /// The process' event codec (dictionary compression).
-    pub(crate) fn codec(&self) -> &crate::codec::Codec { &self.shared.codec }
+    pub(crate) fn codec(&self) -> &crate::codec::Codec {
+        &self.shared.codec
+    }
 
     fn rely(&self, owner: Option<Owner>) {
         if let (Some(pending), Some(owner)) = (&self.pending, owner) {
@@ -319,7 +331,11 @@ impl View {
     }
 
     /// A value that knows by itself for which position it is right: whatever was last remembered.
-    pub fn recall<T: Any + Send + Sync>(&self, space: &'static CacheSpace, id: u128) -> Option<Arc<T>> {
+    pub fn recall<T: Any + Send + Sync>(
+        &self,
+        space: &'static CacheSpace,
+        id: u128,
+    ) -> Option<Arc<T>> {
         let key = CacheKey { space: space.tag, tenant: self.tenant, id };
         self.shared.cache.get::<T>(&key, Version(0), Version(u64::MAX))
     }
@@ -366,7 +382,9 @@ pub struct Tx {
 
 impl Deref for Tx {
     type Target = View;
-    fn deref(&self) -> &View { &self.view }
+    fn deref(&self) -> &View {
+        &self.view
+    }
 }
 
 impl Tx {
@@ -440,10 +458,14 @@ impl Tx {
     }
 
     /// A number never handed out before, small and rising: ids of users, rooms, events.
-    pub fn fresh(&self) -> Reply<u64> { self.view.shared.ids.fresh() }
+    pub fn fresh(&self) -> Reply<u64> {
+        self.view.shared.ids.fresh()
+    }
 
     /// Unpredictable bytes, for tokens and opaque ids.
-    pub fn random<const N: usize>(&self) -> [u8; N] { self.view.shared.random() }
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        self.view.shared.random()
+    }
 
     pub(crate) fn savepoint(&mut self) -> Savepoint {
         let pending = self.pending();
@@ -465,7 +487,9 @@ impl Tx {
     }
 
     /// Was a key written, since this was last asked, that no engine can hold? Such a job must not spoil its group.
-    pub(crate) fn take_overlong(&mut self) -> bool { std::mem::take(&mut self.pending().overlong) }
+    pub(crate) fn take_overlong(&mut self) -> bool {
+        std::mem::take(&mut self.pending().overlong)
+    }
 
     /// The batch to commit; `None` if nothing was written.
     pub(crate) fn into_batch(self) -> Option<Batch> {
@@ -485,8 +509,7 @@ impl Tx {
         for (tree, entry, make) in pending.stamped {
             rows.push(KvRow::Stamped { tree, entry, make });
         }
-        let entries =
-            pending.entries.into_iter().map(|entry| log::write(tenant, entry)).collect();
+        let entries = pending.entries.into_iter().map(|entry| log::write(tenant, entry)).collect();
         Some(Batch {
             since,
             relied: pending.relied.into_iter().collect(),
@@ -514,7 +537,6 @@ impl Pending {
         self.undo.push((key, before));
     }
 }
-
 
 #[cfg(test)]
 mod tests;

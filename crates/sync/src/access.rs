@@ -23,9 +23,11 @@ pub fn of(view: &View, room_id: &RoomId, viewer: User) -> Reply<Access> {
     let member = room::member(view, room, viewer)?;
     match member {
         Some(m) if m.standing == Standing::Join => return Ok(Access { room, upto: view.head() }),
-        Some(m) if matches!(m.standing, Standing::Leave | Standing::Ban) => {
-            let forgotten = room::membership(view, viewer, room)?.is_some_and(|m| m.forgotten);
-            if !forgotten {
+        Some(m) => {
+            // Whoever was in the room reads what they could see then, also when invited again.
+            let gone = matches!(m.standing, Standing::Leave | Standing::Ban);
+            let past = room::membership(view, viewer, room)?;
+            if past.is_some_and(|past| !past.forgotten && (gone || past.was_joined)) {
                 let left = event::order(view, m.event)?.unwrap_or_default();
                 let open = room::world_readable(view, room)?;
                 return Ok(Access { room, upto: if open { view.head() } else { left } });

@@ -264,9 +264,7 @@ impl<'a> Writer<'a> {
         }
         let mut newest: Option<Arc<Stored>> = None;
         for ((_, order), child) in children {
-            if child.rel_type != "m.replace"
-                || child.sender != row.sender
-                || child.kind != row.kind
+            if child.rel_type != "m.replace" || child.sender != row.sender || child.kind != row.kind
             {
                 continue;
             }
@@ -274,7 +272,8 @@ impl<'a> Writer<'a> {
             let valid = edit.row.redacted_by.is_none()
                 && edit.row.state_key.is_none()
                 && self.gate.sees(&edit, *order)?
-                && (edit.row.kind == "m.room.encrypted" || edit.content().contains("m.new_content"));
+                && (edit.row.kind == "m.room.encrypted"
+                    || edit.content().contains("m.new_content"));
             let newer = newest
                 .as_ref()
                 .is_none_or(|n| (edit.row.sent_at, &edit.id) > (n.row.sent_at, &n.id));
@@ -286,7 +285,9 @@ impl<'a> Writer<'a> {
     }
 
     /// The viewer's id.
-    pub fn viewer_id(&self) -> &UserId { self.viewer_id }
+    pub fn viewer_id(&self) -> &UserId {
+        self.viewer_id
+    }
 }
 
 /// Events of one sender that a viewer ignores (`m.ignored_user_list`) are not shown, but for state.
@@ -296,10 +297,8 @@ pub fn ignored(view: &View, viewer: User) -> Reply<Vec<String>> {
         #[serde(default)]
         ignored_users: std::collections::BTreeMap<String, Box<RawValue>>,
     }
-    let data = view.get(
-        &store::schema::ACCOUNT_DATA,
-        (viewer, Room(0), "m.ignored_user_list".to_owned()),
-    )?;
+    let data = view
+        .get(&store::schema::ACCOUNT_DATA, (viewer, Room(0), "m.ignored_user_list".to_owned()))?;
     let list = data.and_then(|d| serde_json::from_str::<List>(&d.content).ok());
     Ok(list.map_or_else(Vec::new, |l| l.ignored_users.into_keys().collect()))
 }

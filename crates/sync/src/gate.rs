@@ -47,7 +47,9 @@ impl<'a> Gate<'a> {
     }
 
     /// Is the viewer joined now?
-    pub fn is_joined(&self) -> bool { self.last_join == Some(Seq::MAX) }
+    pub fn is_joined(&self) -> bool {
+        self.last_join == Some(Seq::MAX)
+    }
 
     /// May the viewer see the event at this position?
     pub fn sees(&self, stored: &Stored, order: Seq) -> Reply<bool> {
@@ -132,7 +134,9 @@ impl<'a> Gate<'a> {
     }
 
     /// The viewer.
-    pub fn viewer(&self) -> User { self.viewer }
+    pub fn viewer(&self) -> User {
+        self.viewer
+    }
 }
 
 /// The `membership` of a member event.

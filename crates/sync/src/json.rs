@@ -10,7 +10,9 @@ pub struct Out {
 
 impl Out {
     /// With room for an answer of about this size.
-    pub fn with_capacity(bytes: usize) -> Out { Out { text: String::with_capacity(bytes) } }
+    pub fn with_capacity(bytes: usize) -> Out {
+        Out { text: String::with_capacity(bytes) }
+    }
 
     fn comma(&mut self) {
         if !matches!(self.text.as_bytes().last(), None | Some(b'{' | b'[' | b':' | b',')) {
@@ -67,7 +69,9 @@ impl Out {
         self
     }
     /// true or false.
-    pub fn flag(&mut self, value: bool) -> &mut Out { self.raw(if value { "true" } else { "false" }) }
+    pub fn flag(&mut self, value: bool) -> &mut Out {
+        self.raw(if value { "true" } else { "false" })
+    }
 
     fn quote(&mut self, value: &str) {
         self.text.push('"');
@@ -88,15 +92,25 @@ impl Out {
     }
 
     /// The length so far, to come back to with [`Out::take_back`].
-    pub fn mark(&self) -> usize { self.text.len() }
+    pub fn mark(&self) -> usize {
+        self.text.len()
+    }
     /// Takes back what was written since a mark: for sections that turn out empty.
-    pub fn take_back(&mut self, mark: usize) { self.text.truncate(mark); }
+    pub fn take_back(&mut self, mark: usize) {
+        self.text.truncate(mark);
+    }
     /// How long it is.
-    pub fn len(&self) -> usize { self.text.len() }
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
     /// Is there nothing?
-    pub fn is_empty(&self) -> bool { self.text.is_empty() }
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
     /// The finished text.
-    pub fn finish(self) -> String { self.text }
+    pub fn finish(self) -> String {
+        self.text
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +121,14 @@ mod tests {
     fn what_is_written_is_json_and_says_the_same() {
         let mut out = Out::default();
         out.open().key("a\"\\\n\u{1}é").text("\t\u{7f}\u{2028}");
-        out.key("b").open_array().number(1).raw("{\"x\":2}").open().close().flag(true).close_array();
+        out.key("b")
+            .open_array()
+            .number(1)
+            .raw("{\"x\":2}")
+            .open()
+            .close()
+            .flag(true)
+            .close_array();
         out.key("c").open().close().close();
         let value: serde_json::Value = serde_json::from_str(&out.finish()).unwrap();
         assert_eq!(

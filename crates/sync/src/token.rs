@@ -18,7 +18,9 @@ pub struct Token {
 
 impl Token {
     /// A token without a typing position.
-    pub fn at(seq: Seq) -> Token { Token { seq, typing: Epoch(0) } }
+    pub fn at(seq: Seq) -> Token {
+        Token { seq, typing: Epoch(0) }
+    }
 
     /// Reads a token; anything else is 400 `M_INVALID_PARAM`.
     pub fn parse(text: &str) -> Reply<Token> {
@@ -52,7 +54,9 @@ mod tests {
         for token in [Token::at(Seq(0)), Token { seq: Seq(7), typing: Epoch(3) }] {
             assert_eq!(Token::parse(&token.to_string()).unwrap(), token);
         }
-        for bad in ["", "s", "7", "s-1", "s+1", "s01", "s1_", "s1_2_3", "t1", "s99999999999999999999"] {
+        for bad in
+            ["", "s", "7", "s-1", "s+1", "s01", "s1_", "s1_2_3", "t1", "s99999999999999999999"]
+        {
             assert!(Token::parse(bad).is_err(), "{bad}");
         }
     }

@@ -325,7 +325,8 @@ fn levels(view: &View, room: Room, stored: &Stored) -> Reply<PowerLevels> {
     let rules = protocol::rules(&version)
         .ok_or_else(|| base::Error::fault(format!("room version {version} is not known")))?;
     let content = room::state(view, stored.row.before, "m.room.power_levels", "")?;
-    let creators = info.creators.iter().filter_map(|c| ruma::OwnedUserId::try_from(c.as_str()).ok());
+    let creators =
+        info.creators.iter().filter_map(|c| ruma::OwnedUserId::try_from(c.as_str()).ok());
     PowerLevels::from_content(
         &rules.authorization,
         content.as_ref().map(|c| c.content()),

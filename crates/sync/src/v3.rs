@@ -16,12 +16,7 @@ use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
 use self::changes::Changes;
-use crate::{
-    client_event::ignored,
-    filter::RoomEvents,
-    json::Out,
-    token::Token,
-};
+use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token};
 
 /// What a client asks.
 pub struct Ask {
@@ -146,7 +141,11 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     out.key("rooms").open();
     let empty_rooms = out.mark();
     context.section(&mut out, "join", &rooms, |c, out, room, membership| {
-        if membership.standing == Standing::Join { c.joined(out, room, membership) } else { Ok(false) }
+        if membership.standing == Standing::Join {
+            c.joined(out, room, membership)
+        } else {
+            Ok(false)
+        }
     })?;
     context.section(&mut out, "invite", &rooms, Context::invited)?;
     context.section(&mut out, "knock", &rooms, Context::knocked)?;

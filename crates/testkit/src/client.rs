@@ -242,8 +242,7 @@ impl Client {
             let body: Value = serde_json::from_str(&body).unwrap();
             let chunk: Vec<_> =
                 list(&body["chunk"]).map(|e| (text(e, "event_id"), text(e, "sender"))).collect();
-            let members =
-                list(&body["state"]).map(|e| (text(e, "state_key"), text(e, "event_id")));
+            let members = list(&body["state"]).map(|e| (text(e, "state_key"), text(e, "event_id")));
             let members = members.collect();
             self.filled.push((room.to_owned(), Filled { chunk: chunk.clone(), members }));
             for (id, _) in chunk {
@@ -272,7 +271,9 @@ fn keep(data: &mut BTreeMap<String, Value>, section: &Value) {
     }
 }
 
-fn text(event: &Value, key: &str) -> String { event[key].as_str().unwrap().to_owned() }
+fn text(event: &Value, key: &str) -> String {
+    event[key].as_str().unwrap().to_owned()
+}
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()

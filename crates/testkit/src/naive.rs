@@ -163,16 +163,18 @@ pub fn unread(
         let name = thread.clone().unwrap_or_else(|| "main".to_owned());
         let receipt = read.get("").max(read.get(&name)).copied().unwrap_or_default();
         // Sending in a thread reads it.
-        let sent_later = events[n..].iter().any(|later| {
-            later.sender == user && self::thread(&by_number, later) == thread
-        });
+        let sent_later = events[n..]
+            .iter()
+            .any(|later| later.sender == user && self::thread(&by_number, later) == thread);
         if e.seq <= since || e.seq <= receipt || e.sender == user || e.redacted || sent_later {
             continue;
         }
         let edit = e.relates.as_ref().is_some_and(|(_, how)| how == "m.replace")
             || e.content["m.relates_to"]["rel_type"] == "m.replace";
         let mentions = &e.content["m.mentions"];
-        let me = mentions["user_ids"].as_array().is_some_and(|ids| ids.iter().any(|i| i == user_id.as_str()));
+        let me = mentions["user_ids"]
+            .as_array()
+            .is_some_and(|ids| ids.iter().any(|i| i == user_id.as_str()));
         let everybody = mentions["room"] == true && may_notify_room(view, &events, e)?;
         let invited = e.kind == "m.room.member"
             && e.content["membership"] == "invite"
@@ -206,10 +208,10 @@ fn may_notify_room(view: &View, events: &[Naive], e: &Naive) -> Reply<bool> {
     let levels = e.before.get(&("m.room.power_levels".to_owned(), String::new()));
     let content = levels.and_then(|id| events.iter().find(|e| e.id == *id)).map(|e| &e.content);
     let sender = store::user::id(view, e.sender)?;
-    let number = |value: Option<&Value>, default: i64| value.and_then(Value::as_i64).unwrap_or(default);
-    let level = content.map_or(0, |c| {
-        number(c["users"].get(sender.as_str()), number(c.get("users_default"), 0))
-    });
+    let number =
+        |value: Option<&Value>, default: i64| value.and_then(Value::as_i64).unwrap_or(default);
+    let level = content
+        .map_or(0, |c| number(c["users"].get(sender.as_str()), number(c.get("users_default"), 0)));
     let needed = content.map_or(50, |c| number(c["notifications"].get("room"), 50));
     Ok(level >= needed)
 }

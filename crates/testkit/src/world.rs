@@ -173,6 +173,52 @@ impl World {
                     rooms::send::send(tx, u, &r, kind, &content, txn).map(drop)
                 })
             }
+            Op::Join(..)
+            | Op::Leave(..)
+            | Op::Invite(..)
+            | Op::Kick(..)
+            | Op::Ban(..)
+            | Op::Forget(..)
+            | Op::Name(..) => self.come_and_go(op),
+            Op::Topic(u, r, n) => self.put(u, r, "m.room.topic", json!({"topic": format!("t{n}")})),
+            Op::History(u, r, n) => {
+                let how = ["shared", "invited", "joined", "world_readable"][usize::from(n % 4)];
+                self.put(u, r, "m.room.history_visibility", json!({"history_visibility": how}))
+            }
+            Op::Redact(u, r, n) => {
+                let ((u, _), (number, r)) = (user(u), room(r));
+                let target = self.pick(number, n);
+                let txn = format!("t{}", self.count);
+                self.write(move |tx| {
+                    let txn = rooms::Txn { device: "D", path: "redact", id: &txn };
+                    rooms::redact::redact(tx, u, &r, &target, None, false, txn).map(drop)
+                })
+            }
+            Op::Read(u, r, n, private, threaded) => {
+                let ((u, _), (number, r)) = (user(u), room(r));
+                let target = self.pick(number, n);
+                self.write(move |tx| {
+                    let mark = match private {
+                        true => rooms::receipt::Mark::ReadPrivate,
+                        false => rooms::receipt::Mark::Read,
+                    };
+                    let thread = match threaded {
+                        false => None,
+                        true => Some(thread(tx, &target)?),
+                    };
+                    rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
+                })
+            }
+            Op::Data(..) | Op::Tag(..) => self.keep(op),
+            Op::Sync(_) | Op::Fresh(..) => true,
+        }
+    }
+
+    /// Who is in a room, and under which name.
+    fn come_and_go(&self, op: &Op) -> bool {
+        let user = |n: usize| self.users[n % self.users.len()].clone();
+        let room = |n: usize| self.rooms[n % self.rooms.len()].clone();
+        match *op {
             Op::Join(u, r) => {
                 let ((u, _), (_, r)) = (user(u), room(r));
                 self.write(move |tx| rooms::join::join(tx, u, false, (&*r).into(), None).map(drop))
@@ -211,37 +257,7 @@ impl World {
                     rooms::state::put(tx, u, &r, "m.room.member", id.as_str(), &content).map(drop)
                 })
             }
-            Op::Topic(u, r, n) => self.put(u, r, "m.room.topic", json!({"topic": format!("t{n}")})),
-            Op::History(u, r, n) => {
-                let how = ["shared", "invited", "joined", "world_readable"][usize::from(n % 4)];
-                self.put(u, r, "m.room.history_visibility", json!({"history_visibility": how}))
-            }
-            Op::Redact(u, r, n) => {
-                let ((u, _), (number, r)) = (user(u), room(r));
-                let target = self.pick(number, n);
-                let txn = format!("t{}", self.count);
-                self.write(move |tx| {
-                    let txn = rooms::Txn { device: "D", path: "redact", id: &txn };
-                    rooms::redact::redact(tx, u, &r, &target, None, false, txn).map(drop)
-                })
-            }
-            Op::Read(u, r, n, private, threaded) => {
-                let ((u, _), (number, r)) = (user(u), room(r));
-                let target = self.pick(number, n);
-                self.write(move |tx| {
-                    let mark = match private {
-                        true => rooms::receipt::Mark::ReadPrivate,
-                        false => rooms::receipt::Mark::Read,
-                    };
-                    let thread = match threaded {
-                        false => None,
-                        true => Some(thread(tx, &target)?),
-                    };
-                    rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
-                })
-            }
-            Op::Data(..) | Op::Tag(..) => self.keep(op),
-            Op::Sync(_) | Op::Fresh(..) => true,
+            _ => unreachable!("no deed of membership"),
         }
     }
 
@@ -253,9 +269,7 @@ impl World {
             Op::Data(u, r, n) => {
                 let (user, place) = (user(u), r.map_or(accounts::account_data::GLOBAL, room));
                 let (kind, content) = (format!("x.kind{}", n % 3), json!({ "n": n }).to_string());
-                self.write(move |tx| {
-                    accounts::account_data::set(tx, user, place, &kind, &content)
-                })
+                self.write(move |tx| accounts::account_data::set(tx, user, place, &kind, &content))
             }
             Op::Tag(u, r, n) => {
                 let (user, room, tag) = (user(u), room(r), format!("u.{}", n % 2));

@@ -47,7 +47,7 @@ impl<'a> Looking<'a> {
             _ if open => Some(Seq::MAX),
             Some(m) if m.standing == Standing::Join => Some(Seq::MAX),
             Some(m) if m.forgotten => None,
-            Some(m) if matches!(m.standing, Standing::Leave | Standing::Ban) => {
+            Some(m) if matches!(m.standing, Standing::Leave | Standing::Ban) || m.was_joined => {
                 store::event::order(view, m.event)?
             }
             _ => None,
@@ -56,7 +56,9 @@ impl<'a> Looking<'a> {
         Ok(Looking { view, reader, room_id, events, upto })
     }
 
-    fn of(&self, id: &str) -> &Naive { self.events.iter().find(|e| e.id == id).unwrap() }
+    fn of(&self, id: &str) -> &Naive {
+        self.events.iter().find(|e| e.id == id).unwrap()
+    }
 
     /// The visible events, oldest first.
     fn visible(&self) -> impl DoubleEndedIterator<Item = &Naive> {
@@ -74,7 +76,13 @@ impl<'a> Looking<'a> {
     }
 
     /// All pages from a token on.
-    fn pages(&self, direction: Direction, from: Token, to: Option<Token>, limit: usize) -> Vec<String> {
+    fn pages(
+        &self,
+        direction: Direction,
+        from: Token,
+        to: Option<Token>,
+        limit: usize,
+    ) -> Vec<String> {
         let filter = RoomEvents::compile(&RoomEventFilter::default());
         let mut read = Vec::new();
         let mut at = from;
@@ -146,8 +154,7 @@ impl<'a> Looking<'a> {
         let id = OwnedEventId::try_from(event.id.as_str()).unwrap();
         let one = messages::event(self.view, &self.reader, self.room_id, &id);
         let filter = RoomEvents::compile(&RoomEventFilter::default());
-        let around =
-            context(self.view, &self.reader, self.room_id, &id, probe.limit, &filter);
+        let around = context(self.view, &self.reader, self.room_id, &id, probe.limit, &filter);
         if !event.visible {
             assert!(is_missing(one) && is_missing(around), "{} is shown", event.id);
             return Ok(());
@@ -199,9 +206,8 @@ impl<'a> Looking<'a> {
         let newest = children().rfind(|e| how(e) == "m.thread").map(|e| e.id.as_str());
         assert_eq!(bundle["m.thread"]["latest_event"]["event_id"].as_str(), newest);
         let can = event.state_key.is_none() && !event.redacted && how(event) != "m.replace";
-        let edited = children().any(|e| {
-            how(e) == "m.replace" && e.sender == event.sender && e.kind == event.kind
-        });
+        let edited = children()
+            .any(|e| how(e) == "m.replace" && e.sender == event.sender && e.kind == event.kind);
         assert_eq!(bundle.get("m.replace").is_some(), can && edited, "{}", event.id);
         let references: BTreeSet<&str> =
             children().filter(|e| how(e) == "m.reference").map(|e| e.id.as_str()).collect();
@@ -270,8 +276,7 @@ impl<'a> Looking<'a> {
         };
         let mut wanted: Vec<(Seq, &str)> = Vec::new();
         for root in self.visible() {
-            let reply =
-                |e: &&Naive| is_child(e, root) && how(e) == "m.thread" && !e.redacted;
+            let reply = |e: &&Naive| is_child(e, root) && how(e) == "m.thread" && !e.redacted;
             let newest = self.events.iter().rfind(reply);
             wanted.extend(newest.filter(|e| e.seq <= upto).map(|e| (e.seq, root.id.as_str())));
         }
@@ -294,7 +299,9 @@ impl<'a> Looking<'a> {
     }
 }
 
-fn how(e: &Naive) -> &str { e.relates.as_ref().map_or("", |(_, how)| how) }
+fn how(e: &Naive) -> &str {
+    e.relates.as_ref().map_or("", |(_, how)| how)
+}
 
 fn is_child(e: &Naive, parent: &Naive) -> bool {
     e.relates.as_ref().is_some_and(|(of, _)| *of == parent.event)
@@ -351,7 +358,7 @@ fn probe() -> impl Strategy<Value = Probe> {
 }
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn no_way_of_reading_shows_too_much_or_too_little(

@@ -23,7 +23,9 @@ fn taste() -> impl Strategy<Value = Taste> {
     })
 }
 
-fn member(user: &str) -> (String, String) { ("m.room.member".to_owned(), user.to_owned()) }
+fn member(user: &str) -> (String, String) {
+    ("m.room.member".to_owned(), user.to_owned())
+}
 
 /// Holds what a client knows against the model.
 fn check(world: &World, client: &Client, user: usize, fresh: bool) {
@@ -31,9 +33,10 @@ fn check(world: &World, client: &Client, user: usize, fresh: bool) {
     let of_rooms = |view: &View| {
         for (room, room_id) in &world.rooms {
             let (events, state) = naive(view, *room, id)?;
-            let now = events.iter().rev().find(|e| {
-                e.kind == "m.room.member" && e.state_key.as_deref() == Some(id.as_str())
-            });
+            let now = events
+                .iter()
+                .rev()
+                .find(|e| e.kind == "m.room.member" && e.state_key.as_deref() == Some(id.as_str()));
             let membership = now.map(|e| e.membership.1.as_str());
             let known = client.rooms.get(room_id.as_str());
             assert_eq!(known.is_some(), membership == Some("join"), "{id} in {room_id}");
@@ -126,12 +129,7 @@ fn check_introduced(
 }
 
 /// A page brings the member events of those who speak in it.
-fn check_filled(
-    view: &View,
-    client: &Client,
-    room_id: &str,
-    events: &[Naive],
-) -> base::Reply<()> {
+fn check_filled(view: &View, client: &Client, room_id: &str, events: &[Naive]) -> base::Reply<()> {
     for (_, page) in client.filled.iter().filter(|(room, _)| room == room_id) {
         let Some((newest, _)) = page.chunk.first() else { continue };
         let state = events.iter().find(|e| e.id == *newest).unwrap().after();
@@ -171,7 +169,11 @@ fn check_left(
     let now = events.iter().rev().find(|e| own(e));
     assert_eq!(last.map(|e| &e.id), now.map(|e| &e.id), "{user} is not told how they left");
     if forgotten {
-        assert_eq!(left.timeline.len(), 1, "of a forgotten room, {user} is told only that it is left");
+        assert_eq!(
+            left.timeline.len(),
+            1,
+            "of a forgotten room, {user} is told only that it is left"
+        );
         return Ok(());
     }
     let (Some(known), Some(departure)) = (&left.known, departure) else { return Ok(()) };

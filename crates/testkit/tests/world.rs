@@ -41,7 +41,8 @@ fn every_deed_can_be_done() {
 #[test]
 fn what_the_rules_forbid_does_not_happen() {
     let mut world = World::new(4);
-    for deed in [Op::Join(0, 1), Op::Send(3, 0, Sent::Text), Op::Invite(3, 2, 1), Op::Forget(0, 0)] {
+    for deed in [Op::Join(0, 1), Op::Send(3, 0, Sent::Text), Op::Invite(3, 2, 1), Op::Forget(0, 0)]
+    {
         assert!(!world.perform(&deed), "{deed:?}");
     }
 }

@@ -60,7 +60,8 @@ async fn scene() -> Scene {
         tokens.insert(name, server.token(name, false).await);
     }
     let mut scene = Scene { server, tokens, values: BTreeMap::new() };
-    let history = json!({"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}});
+    let history =
+        json!({"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}});
     let room = json!({"preset": "private_chat", "initial_state": [history]});
     let room = scene.does("alice", "POST", "createRoom", room).await;
     let at = |rest: &str| format!("rooms/{room}/{rest}");
@@ -142,7 +143,8 @@ const QUERY: &str = "dir=b&limit=100&recurse=true&timeout=0&full_state=true&filt
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_route_shows_what_the_gate_forbids() {
     let scene = scene().await;
-    let routes: Vec<_> = super::routes().0.into_iter().filter(|r| r.method == Method::GET).collect();
+    let routes: Vec<_> =
+        super::routes().0.into_iter().filter(|r| r.method == Method::GET).collect();
     let mut told = Vec::new();
     for template in routes.iter().flat_map(|route| &route.paths) {
         for path in scene.paths(template) {

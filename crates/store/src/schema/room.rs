@@ -13,17 +13,20 @@ use crate::{
 };
 
 /// Room id → number.
-pub static ROOM_IDS: Keyspace<(String,), Room> = Keyspace::new(NAME_TREE, 2, "room_ids", Owned::Each);
+pub static ROOM_IDS: Keyspace<(String,), Room> =
+    Keyspace::new(NAME_TREE, 2, "room_ids", Owned::Each);
 /// Event id → number.
 pub static EVENT_IDS: Keyspace<(String,), Event> =
     Keyspace::new(NAME_TREE, 3, "event_ids", Owned::Nobody);
 /// Local room alias → room.
-pub static ALIASES: Keyspace<(String,), Alias> = Keyspace::new(NAME_TREE, 4, "aliases", Owned::Each);
+pub static ALIASES: Keyspace<(String,), Alias> =
+    Keyspace::new(NAME_TREE, 4, "aliases", Owned::Each);
 
 /// What never changes about a room.
 pub static ROOMS: Keyspace<(Room,), RoomInfo> = Keyspace::new(ROOM_TREE, 1, "rooms", Owned::Nobody);
 /// Where a room's event graph and state stand.
-pub static HEADS: Keyspace<(Room,), Head> = Keyspace::new(ROOM_TREE, 2, "heads", Owned::First(Kind::Room));
+pub static HEADS: Keyspace<(Room,), Head> =
+    Keyspace::new(ROOM_TREE, 2, "heads", Owned::First(Kind::Room));
 /// Current membership by room.
 pub static MEMBERS: Keyspace<(Room, User), Member> =
     Keyspace::new(ROOM_TREE, 3, "members", Owned::First(Kind::Room));
@@ -275,5 +278,6 @@ pub struct Sent {
 }
 
 stored!(
-    Unread, Sent, Alias, RoomInfo, Head, Member, Membership, Thread, Receipt, Relation, EventRow, Node, Root
+    Unread, Sent, Alias, RoomInfo, Head, Member, Membership, Thread, Receipt, Relation, EventRow,
+    Node, Root
 );

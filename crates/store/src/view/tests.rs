@@ -13,7 +13,7 @@ use crate::{
     schema::{
         FACTS, HEADS, Head, MEMBERS, Member, ORDER, RECEIPTS, STATE_NODES, Standing, TIMELINE,
     },
-    tests::store,
+    tests::{store, store_on},
 };
 
 const TENANT: Tenant = Tenant(0);
@@ -51,8 +51,7 @@ fn at(room: u64, user: u64) -> (Room, User) {
 fn relied<T>(store: &Store, read: impl FnOnce(&Tx) -> Reply<T>) -> BTreeSet<Owner> {
     let tx = tx(store);
     read(&tx).unwrap();
-    let relied = tx.pending.as_ref().unwrap().borrow().relied.iter().copied().collect();
-    relied
+    tx.pending.as_ref().unwrap().borrow().relied.iter().copied().collect()
 }
 
 /// What a transaction changes by a write.
@@ -226,6 +225,10 @@ fn scans_give_what_is_asked_for_and_no_more() {
     // Each row that a transaction deletes hides one, and a limit counts what is left.
     let mut hiding = Tx::new(store.shared.view(TENANT).unwrap());
     (1..=3).for_each(|n| hiding.delete(&MEMBERS, at(1, n)));
+    for (from, to) in [(4, 3), (3, 3)] {
+        let none = hiding.range(&MEMBERS, at(1, from), at(1, to), Direction::Forward, 9).unwrap();
+        assert!(none.is_empty());
+    }
     let left: Vec<((Room, User), Member)> = hiding.under(&MEMBERS, (Room(1),), 2).unwrap();
     assert_eq!(left, [(at(1, 4), member(4)), (at(1, 5), member(5))]);
 }
@@ -288,6 +291,66 @@ fn a_commit_that_the_clock_has_not_heard_of_is_not_judged_by_the_cache() {
     let clock = store.shared.engine.clock();
     clock.start(Version(view.snapshot.version().0 - 1));
     assert_eq!(depth(&view), 2);
+}
+
+#[test]
+fn what_a_reader_keeps_is_written_and_collides_with_nobody() {
+    let store = store();
+    let view = store.shared.view(TENANT).unwrap();
+    let since = view.snapshot.version();
+    view.keep(&FACTS, key("kept"), &"it".to_owned());
+    let batch = view.into_kept().unwrap();
+    assert!(batch.relied.is_empty() && batch.changed.is_empty() && batch.entries.is_empty());
+    assert_eq!(batch.since, since);
+    store.shared.engine.commit(vec![batch]).unwrap();
+    let view = store.shared.view(TENANT).unwrap();
+    assert_eq!(view.get(&FACTS, key("kept")).unwrap().as_deref(), Some("it"));
+    assert!(view.into_kept().is_none(), "nothing to keep is no commit");
+    // A transaction writes itself what it wants written.
+    let tx = tx(&store);
+    tx.keep(&FACTS, key("kept"), &String::new());
+    assert!(tx.into_batch().is_none());
+}
+
+#[test]
+fn numbers_are_never_given_twice_not_even_by_another_process() {
+    let engine: Arc<dyn kv::Engine> = Arc::new(kv::Memory::default());
+    let stores = [0; 3].map(|_| store_on(engine.clone()));
+    let mut given = BTreeSet::new();
+    for _ in 0..50 {
+        for store in &stores {
+            let tx = tx(store);
+            let (a, b) = (tx.fresh().unwrap(), tx.fresh().unwrap());
+            assert!(a > 0 && b > a, "numbers rise, and 0 stands for none");
+            assert!(given.insert(a) && given.insert(b), "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn random_bytes_are_not_the_same_twice() {
+    let (one, other) = (store(), store());
+    let draws: BTreeSet<[u8; 16]> =
+        [&one, &one, &other, &other].map(|store| tx(store).random()).into();
+    assert_eq!(draws.len(), 4);
+}
+
+#[test]
+fn a_view_knows_the_time_the_name_of_the_server_and_who_types() {
+    let store = store();
+    let before = store.now();
+    let view = || store.shared.view(TENANT).unwrap();
+    assert!(view().now() >= before && before > UnixMs(1_600_000_000_000));
+    assert_eq!(view().local_user_id("a").unwrap(), "@a:x.test");
+    assert_eq!(view().local_user_id("\0"), None);
+    let epoch = view().typing_epoch();
+    assert_eq!(view().typing_rooms(epoch), [Room(0); 0]);
+    store.set_typing(Room(7), User(3), Some(UnixMs(u64::MAX)));
+    assert!(view().typing_epoch() > epoch);
+    assert_eq!(view().typing_rooms(epoch), [Room(7)]);
+    assert_eq!(view().typing(Room(7), epoch), Some(vec![User(3)]));
+    assert_eq!(view().typing(Room(8), epoch), None);
+    assert_eq!(view().typing(Room(7), view().typing_epoch()), None);
 }
 
 #[test]

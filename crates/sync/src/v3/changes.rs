@@ -18,8 +18,14 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn gather(view: &View, me: User, since: Option<Seq>, scan_max: usize) -> Reply<Changes> {
-        let all = Changes { rooms: None, receipts: None, account_data: None, devices: BTreeSet::new() };
+    pub(super) fn gather(
+        view: &View,
+        me: User,
+        since: Option<Seq>,
+        scan_max: usize,
+    ) -> Reply<Changes> {
+        let all =
+            Changes { rooms: None, receipts: None, account_data: None, devices: BTreeSet::new() };
         let Some(since) = since else { return Ok(all) };
         if view.head().0 - since.0 > scan_max as u64 {
             return Ok(all);
@@ -35,7 +41,9 @@ impl Changes {
                 Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
                     rooms.insert(room);
                 }
-                Entry::Receipt { room, user, private } if in_room(&room) && (!private || user == me) => {
+                Entry::Receipt { room, user, private }
+                    if in_room(&room) && (!private || user == me) =>
+                {
                     rooms.insert(room);
                     receipts.entry(room).or_default().insert(user);
                 }
@@ -59,7 +67,9 @@ impl Changes {
     }
 
     /// Rooms to look at; `None`: all.
-    pub(super) fn rooms(&self) -> Option<&BTreeSet<Room>> { self.rooms.as_ref() }
+    pub(super) fn rooms(&self) -> Option<&BTreeSet<Room>> {
+        self.rooms.as_ref()
+    }
 
     /// Also look at these rooms.
     pub(super) fn also(&mut self, more: impl IntoIterator<Item = Room>) {

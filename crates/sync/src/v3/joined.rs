@@ -61,7 +61,10 @@ impl Context<'_> {
             out.take_back(start);
             return Ok(false);
         }
-        if new_to_client || window.events.iter().any(|(_, e)| e.is_state("m.room.member")) || window.limited {
+        if new_to_client
+            || window.events.iter().any(|(_, e)| e.is_state("m.room.member"))
+            || window.limited
+        {
             self.summary(out, room)?;
         }
         self.unread(out, room, membership)?;
@@ -122,7 +125,12 @@ impl Context<'_> {
         Ok(Window { events, limited: more, since, upto })
     }
 
-    pub(super) fn timeline(&self, out: &mut Out, writer: &Writer<'_>, window: &Window) -> Reply<bool> {
+    pub(super) fn timeline(
+        &self,
+        out: &mut Out,
+        writer: &Writer<'_>,
+        window: &Window,
+    ) -> Reply<bool> {
         if window.events.is_empty() && !window.limited && window.since.is_some() {
             return Ok(false);
         }
@@ -240,7 +248,12 @@ impl Context<'_> {
 
     /// With lazy members, whoever speaks in the timeline is introduced, again and again: we keep no note of whom this
     /// device already knows, and the spec allows it. `root`: the state that the answer tells of.
-    fn add_lazy_members(&self, events: &mut Vec<Arc<Stored>>, root: Root, window: &Window) -> Reply<()> {
+    fn add_lazy_members(
+        &self,
+        events: &mut Vec<Arc<Stored>>,
+        root: Root,
+        window: &Window,
+    ) -> Reply<()> {
         if !self.lazy_members() {
             return Ok(());
         }

@@ -19,7 +19,8 @@ impl Context<'_> {
     /// Has this membership changed for the client?
     fn is_new(&self, membership: &Membership) -> Reply<bool> {
         let Some(since) = self.since else { return Ok(true) };
-        Ok(self.ask.full_state || event::order(self.view, membership.event)?.unwrap_or_default() > since)
+        Ok(self.ask.full_state
+            || event::order(self.view, membership.event)?.unwrap_or_default() > since)
     }
 
     pub(super) fn invited(&self, out: &mut Out, _: Room, m: &Membership) -> Reply<bool> {
@@ -92,7 +93,9 @@ impl Context<'_> {
         out.key("timeline").open().key("events").open_array();
         writer.write(out, &stored)?;
         out.close_array().key("limited").flag(false);
-        out.key("prev_batch").text(&crate::Token::at(Seq(end.0.saturating_sub(1))).to_string()).close();
+        out.key("prev_batch")
+            .text(&crate::Token::at(Seq(end.0.saturating_sub(1))).to_string())
+            .close();
         out.key(self.state_key()).open().key("events").open_array();
         if self.ask.state_after != StateAfter::No {
             writer.write(out, &stored)?;

@@ -46,7 +46,9 @@ const TIMEOUT_MS_MAX: u64 = 60_000;
 fn patience(asked: &Asked) -> Reply<Duration> {
     let ms = match asked.query("timeout_ms") {
         None => TIMEOUT_MS,
-        Some(text) => text.parse().map_err(|_| Error::invalid_param("timeout_ms is not a number"))?,
+        Some(text) => {
+            text.parse().map_err(|_| Error::invalid_param("timeout_ms is not a number"))?
+        }
     };
     Ok(Duration::from_millis(ms.min(TIMEOUT_MS_MAX)))
 }

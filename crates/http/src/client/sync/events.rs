@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
-use http::Method;
 use ::sync::{
     Token,
     v3::{self, Answer, Ask, Compiled, StateAfter},
 };
+use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
+use http::Method;
 use tokio::time::Instant;
 
 use super::{flag, number};
@@ -30,7 +30,8 @@ pub(super) fn routes() -> Routes {
 
 async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))?;
-    let timeout = Duration::from_millis(number(&asked, "timeout")?.unwrap_or(0).min(LONG_POLL_MS_MAX));
+    let timeout =
+        Duration::from_millis(number(&asked, "timeout")?.unwrap_or(0).min(LONG_POLL_MS_MAX));
     let deadline = Instant::now() + timeout;
     let since = match asked.query("since") {
         Some(text) if !text.is_empty() => Some(Token::parse(&text)?),
@@ -57,7 +58,16 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
             let filter = Arc::new(Compiled::new(&filter));
             let Caller { user, id, device, .. } = caller;
             let log_scan_max = v3::LOG_SCAN_MAX;
-            let ask = Ask { user, user_id: id, device, since, full_state, state_after, filter, log_scan_max };
+            let ask = Ask {
+                user,
+                user_id: id,
+                device,
+                since,
+                full_state,
+                state_after,
+                filter,
+                log_scan_max,
+            };
             let answer = v3::sync(view, &ask)?;
             Ok((Arc::new(ask), answer))
         })

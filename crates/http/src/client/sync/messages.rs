@@ -1,13 +1,13 @@
 //! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`.
 
-use base::{Error, Reply};
-use http::Method;
-use ruma::api::client::filter::RoomEventFilter;
-use store::View;
 use ::sync::{
     filter::{FILTER_BYTES_MAX, RoomEvents},
     messages::{Page, Reader},
 };
+use base::{Error, Reply};
+use http::Method;
+use ruma::api::client::filter::RoomEventFilter;
+use store::View;
 
 use super::{direction, event_id, limit, room_id, token};
 use crate::{

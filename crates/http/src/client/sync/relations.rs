@@ -1,9 +1,9 @@
 //! `GET /rooms/{roomId}/relations/{eventId}[/{relType}[/{eventType}]]` and `…/threads`.
 
+use ::sync::relations::Ask;
 use base::{Error, Reply};
 use http::Method;
 use store::{Direction, View};
-use ::sync::relations::Ask;
 
 use super::{
     direction, event_id, flag, limit,
