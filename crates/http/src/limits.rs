@@ -26,6 +26,8 @@ pub(crate) enum Group {
     Registration,
     /// Asking whether a name or a registration token is good. Per address.
     Guess,
+    /// What asks an account's password again. Per user: a stolen token is no way to find the password out.
+    Password,
     /// Joining and knocking. Per user.
     Join,
     /// Inviting. Per user.
@@ -77,6 +79,8 @@ impl Count {
             Count::Calls(Group::Registration) => rate(3, 5_882),
             // 0.1/s
             Count::Calls(Group::Guess) => rate(5, 10_000),
+            // A change takes two calls; nobody makes many.
+            Count::Calls(Group::Password) => rate(10, 10_000),
             // 0.1/s
             Count::Calls(Group::Join) => rate(10, 10_000),
             // 0.3/s, for who invites and for the room
@@ -258,6 +262,8 @@ pub(crate) fn group(method: &str, path: &str) -> Group {
         ("GET", "register/available" | "register/m.login.registration_token/validity") => {
             Group::Guess
         }
+        ("POST", "account/password" | "account/deactivate" | "delete_devices")
+        | ("DELETE", "devices/{}") => Group::Password,
         ("POST", "join/{}" | "rooms/{}/join" | "knock/{}") => Group::Join,
         ("POST", "rooms/{}/invite") => Group::Invite,
         ("POST", "createRoom" | "rooms/{}/upgrade") => Group::CreateRoom,
@@ -354,6 +360,9 @@ mod tests {
         assert_eq!(of("PUT", "rooms/{}/send/{}/{}"), Group::Message);
         assert_eq!(of("GET", "login"), Group::Other);
         assert_eq!(of("POST", "login"), Group::Login);
+        assert_eq!(of("DELETE", "devices/{}"), Group::Password);
+        assert_eq!(of("GET", "devices/{}"), Group::Other);
+        assert_eq!(of("POST", "account/password"), Group::Password);
         assert_eq!(group("POST", "/_matrix/media/v3/upload"), Group::Media);
         assert_eq!(group("GET", "/_matrix/client/v1/media/download/{}/{}"), Group::Other);
     }

@@ -296,8 +296,10 @@ fn a_commit_that_the_clock_has_not_heard_of_is_not_judged_by_the_cache() {
 #[test]
 fn what_a_reader_keeps_is_written_and_collides_with_nobody() {
     let store = store();
+    store.shared.engine.commit(vec![Batch::default()]).unwrap();
     let view = store.shared.view(TENANT).unwrap();
     let since = view.snapshot.version();
+    assert!(since > Version(0));
     view.keep(&FACTS, key("kept"), &"it".to_owned());
     let batch = view.into_kept().unwrap();
     assert!(batch.relied.is_empty() && batch.changed.is_empty() && batch.entries.is_empty());
