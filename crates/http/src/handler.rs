@@ -151,7 +151,7 @@ pub(crate) struct Route {
 
 /// Endpoints, in the making.
 ///
-/// ```ignore
+/// ```text
 /// Routes::default().read(whoami).write(send).flow(join)
 /// ```
 #[derive(Default)]
