@@ -3,7 +3,7 @@
 use std::{borrow::Cow, cell::RefCell, collections::HashMap, sync::Arc};
 
 use base::{Event, Reply, Room, Seq, User};
-use ruma::{RoomVersionId, UserId};
+use ruma::RoomVersionId;
 use serde_json::value::RawValue;
 use store::{
     Direction, View,
@@ -25,7 +25,6 @@ pub struct Writer<'a> {
     view: &'a View,
     gate: &'a Gate<'a>,
     viewer: User,
-    viewer_id: &'a UserId,
     device: Option<&'a str>,
     room_id: Option<String>,
     fields: Option<&'a [String]>,
@@ -35,15 +34,10 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// For events of one room. `device`: sees the transaction ids of what it sent itself.
-    pub fn new(
-        view: &'a View,
-        gate: &'a Gate<'a>,
-        viewer_id: &'a UserId,
-        device: Option<&'a str>,
-    ) -> Writer<'a> {
+    pub fn new(view: &'a View, gate: &'a Gate<'a>, device: Option<&'a str>) -> Writer<'a> {
         let viewer = gate.viewer();
         let erased = RefCell::default();
-        Writer { view, gate, viewer, viewer_id, device, room_id: None, fields: None, erased }
+        Writer { view, gate, viewer, device, room_id: None, fields: None, erased }
     }
 
     /// Adds `room_id` to each event: everywhere but in `/sync`.
@@ -283,11 +277,6 @@ impl<'a> Writer<'a> {
         }
         Ok(newest)
     }
-
-    /// The viewer's id.
-    pub fn viewer_id(&self) -> &UserId {
-        self.viewer_id
-    }
 }
 
 /// Events of one sender that a viewer ignores (`m.ignored_user_list`) are not shown, but for state.
@@ -354,14 +343,6 @@ fn segments(field: &str) -> Vec<String> {
         }
     }
     segments
-}
-
-/// The direction of a page.
-pub fn direction(dir: ruma::api::Direction) -> Direction {
-    match dir {
-        ruma::api::Direction::Forward => Direction::Forward,
-        ruma::api::Direction::Backward => Direction::Backward,
-    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub fn context(
         span(Seq::ZERO, Seq(order.0.saturating_sub(1)), Direction::Backward, limit.div_ceil(2))?;
     let after = span(order, view.head(), Direction::Forward, limit / 2)?;
 
-    let writer = Writer::new(view, &gate, reader.id, Some(reader.device)).with_room_id(room)?;
+    let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?;
     let mut out = Out::with_capacity(1024 * (2 + limit));
     let start = before.reached.unwrap_or(order);
     out.open().key("start").text(&Token::at(Seq(start.0.saturating_sub(1))).to_string());

@@ -46,11 +46,6 @@ impl<'a> Gate<'a> {
         Ok(Gate { view, room, viewer, viewer_id, last_join, at_root, of_event: RefCell::default() })
     }
 
-    /// Is the viewer joined now?
-    pub fn is_joined(&self) -> bool {
-        self.last_join == Some(Seq::MAX)
-    }
-
     /// May the viewer see the event at this position?
     pub fn sees(&self, stored: &Stored, order: Seq) -> Reply<bool> {
         if stored.row.room != self.room {

@@ -69,8 +69,7 @@ pub fn messages(view: &View, reader: &Reader<'_>, page: &Page<'_>) -> Reply<Stri
     };
     let limit = page.limit.min(base::limits::PAGE_EVENTS_MAX);
     let span = query.read(page.direction, limit)?;
-    let writer =
-        Writer::new(view, &gate, reader.id, Some(reader.device)).with_room_id(access.room)?;
+    let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(access.room)?;
 
     let mut out = Out::with_capacity(1024 * (1 + span.events.len()));
     let start = match page.direction {
@@ -129,8 +128,6 @@ pub fn event(
         return Err(missing());
     }
     let mut out = Out::with_capacity(1024);
-    Writer::new(view, &gate, reader.id, Some(reader.device))
-        .with_room_id(room)?
-        .write(&mut out, &stored)?;
+    Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?.write(&mut out, &stored)?;
     Ok(out.finish())
 }

@@ -71,7 +71,7 @@ pub fn relations(view: &View, reader: &Reader<'_>, ask: &Ask<'_>) -> Reply<Strin
     let more = page.len() > limit;
     page.truncate(limit);
 
-    let writer = Writer::new(view, &gate, reader.id, Some(reader.device)).with_room_id(room)?;
+    let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?;
     let mut out = Out::with_capacity(1024 * (1 + page.len()));
     out.open().key("chunk").open_array();
     for (_, stored) in &page {

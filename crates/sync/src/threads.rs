@@ -48,7 +48,7 @@ pub fn threads(
     threads.sort_by_key(|(latest, ..)| std::cmp::Reverse(*latest));
 
     let limit = limit.clamp(1, base::limits::PAGE_EVENTS_MAX);
-    let writer = Writer::new(view, &gate, reader.id, Some(reader.device)).with_room_id(room)?;
+    let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?;
     let mut out = Out::with_capacity(4096);
     out.open().key("chunk").open_array();
     let mut written = 0;

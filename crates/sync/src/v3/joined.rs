@@ -96,7 +96,7 @@ impl Context<'_> {
     }
 
     pub(super) fn writer<'b>(&'b self, gate: &'b Gate<'b>) -> Writer<'b> {
-        Writer::new(self.view, gate, self.viewer_id, Some(&self.ask.device))
+        Writer::new(self.view, gate, Some(&self.ask.device))
             .with_fields(self.ask.filter.fields.as_deref())
     }
 
