@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base::User;
+use base::{Seq, User};
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
 use store::{Direction, Store};
@@ -45,6 +45,8 @@ pub struct Left {
     pub timeline: Vec<String>,
     /// The state told.
     pub state: Vec<String>,
+    /// Up to where the client had been told before.
+    pub since: Option<Seq>,
 }
 
 /// A page of history with which a gap was filled.
@@ -134,6 +136,7 @@ impl Client {
         };
         let answer = store.read_here(|view| sync(view, &ask)).unwrap();
         let body: Value = serde_json::from_str(&answer.body).unwrap();
+        let since = self.since.map(|token| token.seq);
         self.since = Some(Token::parse(body["next_batch"].as_str().unwrap()).unwrap());
         self.filled.clear();
         self.left.clear();
@@ -148,7 +151,7 @@ impl Client {
         }
         for (id, room) in objects(&rooms["leave"]) {
             self.invites.remove(id);
-            self.leave(store, id, room);
+            self.leave(store, id, room, since);
         }
         for (id, room) in objects(&rooms["join"]) {
             self.invites.remove(id);
@@ -209,7 +212,7 @@ impl Client {
         known
     }
 
-    fn leave(&mut self, store: &Store, id: &str, room: &Value) {
+    fn leave(&mut self, store: &Store, id: &str, room: &Value, since: Option<Seq>) {
         let known = self.rooms.remove(id);
         let state_key = if self.taste.after { "state_after" } else { "state" };
         let state = list(&room[state_key]["events"]).map(|e| text(e, "event_id")).collect();
@@ -220,7 +223,7 @@ impl Client {
             (Some(known), Some(had)) => known.timeline[had..].to_vec(),
             _ => told,
         };
-        self.left.insert(id.to_owned(), Left { known, timeline, state });
+        self.left.insert(id.to_owned(), Left { known, timeline, state, since });
     }
 
     /// Pages backward from a gap to the last event known; the events in between, oldest first.

@@ -149,6 +149,20 @@ impl World {
         events[events.len() - 1 - n % events.len().min(12)].clone()
     }
 
+    /// Mostly one of the user's own messages: others cannot be edited.
+    fn own(&self, user: User, room: Room, n: usize) -> OwnedEventId {
+        let mut own = self.events(room);
+        own.retain(|id| {
+            let event =
+                self.store.read_here(|view| store::event::load_id(view, id)).unwrap().unwrap();
+            event.row.sender == user && event.row.kind == "m.room.message"
+        });
+        match own.len() {
+            0 => self.pick(room, n),
+            len => own[len - 1 - n % len.min(4)].clone(),
+        }
+    }
+
     fn write(&self, f: impl FnMut(&mut Tx) -> Reply<()> + Send + 'static) -> bool {
         match self.store.write_here(f) {
             Ok(_) => true,
@@ -165,7 +179,7 @@ impl World {
         match op.clone() {
             Op::Send(u, r, what) => {
                 let ((u, _), (number, r)) = (user(u), room(r));
-                let (kind, content) = self.message(number, &what);
+                let (kind, content) = self.message(u, number, &what);
                 let txn = format!("t{}", self.count);
                 let content = to_raw_value(&content).unwrap();
                 self.write(move |tx| {
@@ -289,7 +303,7 @@ impl World {
         self.write(move |tx| rooms::state::put(tx, user, &room, kind, "", &content).map(drop))
     }
 
-    fn message(&self, room: Room, what: &Sent) -> (&'static str, Value) {
+    fn message(&self, user: User, room: Room, what: &Sent) -> (&'static str, Value) {
         let n = self.count;
         let text = |rest: Value| {
             let mut content = json!({"msgtype": "m.text", "body": format!("message {n}")});
@@ -311,7 +325,7 @@ impl World {
             }
             Sent::Edit(n) => text(json!({
                 "m.new_content": {"msgtype": "m.text", "body": "edited"},
-                "m.relates_to": {"rel_type": "m.replace", "event_id": target(*n)},
+                "m.relates_to": {"rel_type": "m.replace", "event_id": self.own(user, room, *n)},
             })),
             Sent::Reference(n) => {
                 text(json!({"m.relates_to": {"rel_type": "m.reference", "event_id": target(*n)}}))

@@ -53,7 +53,7 @@ fn check(world: &World, client: &Client, user: usize, fresh: bool) {
             }
             if let Some(left) = client.left.get(room_id.as_str()) {
                 let membership = store::room::membership(view, world.users[user].0, *room)?;
-                let forgotten = membership.is_some_and(|m| m.forgotten);
+                let forgotten = membership.is_some_and(|m| m.forgotten || !m.was_joined);
                 check_left(view, client.taste, left, &events, (id.as_str(), forgotten))?;
             }
             check_filled(view, client, room_id.as_str(), &events)?;
@@ -168,12 +168,9 @@ fn check_left(
     let last = left.timeline.last().map(find);
     let now = events.iter().rev().find(|e| own(e));
     assert_eq!(last.map(|e| &e.id), now.map(|e| &e.id), "{user} is not told how they left");
-    if forgotten {
-        assert_eq!(
-            left.timeline.len(),
-            1,
-            "of a forgotten room, {user} is told only that it is left"
-        );
+    let known_before = departure.is_none_or(|d| left.since.is_some_and(|since| d.seq <= since));
+    if forgotten || known_before {
+        assert_eq!(left.timeline.len(), 1, "{user} is told only that the room is left");
         return Ok(());
     }
     let (Some(known), Some(departure)) = (&left.known, departure) else { return Ok(()) };
