@@ -17,7 +17,7 @@ pub(super) fn routes() -> Routes {
 /// The newest minor version of the specification that is implemented, of all since 1.1.
 const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
-const FEATURES: [&str; 4] = [
+const FEATURES: &[&str] = &[
     "org.matrix.msc3916.stable",
     "org.matrix.msc4222",
     "uk.tcpip.msc4133",
