@@ -10,8 +10,9 @@ const LAYERS: &[(u8, &[&str])] = &[
     (1, &["protocol", "kv", "kv-lmdb", "kv-postgres"]),
     (2, &["store", "blob", "egress"]),
     (3, &["accounts", "devices", "rooms", "sync", "media", "notify", "policy", "search"]),
-    (4, &["althing-http", "followers", "flows"]),
-    (5, &["althing"]),
+    (4, &["flows"]),
+    (5, &["althing-http", "followers"]),
+    (6, &["althing"]),
 ];
 
 /// The only arrows between siblings: an engine implements the contract.
