@@ -184,7 +184,7 @@ fn refuse(body: &[u8], error: &DeserializationError) -> Error {
 
 /// The parser stops at the first value of a wrong shape; whether the rest is JSON at all decides the code.
 fn bad_body(body: &[u8], error: &serde_json::Error) -> Error {
-    if error.is_data() && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+    if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         return Error::bad_json(error.to_string());
     }
     not_json(&error.to_string())
