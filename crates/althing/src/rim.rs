@@ -11,6 +11,7 @@ use althing_http::{
     Settings, Stop, Tls,
 };
 use base::Reply;
+use egress::Egress;
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -53,6 +54,7 @@ impl Rim {
         store: Store,
         hasher: Hasher,
         media: Library,
+        egress: Egress,
         token: Option<String>,
     ) -> Serving {
         let (tell, stop) = Stop::channel();
@@ -61,6 +63,7 @@ impl Rim {
             settings: Arc::new(settings(config, token, &self.addresses())),
             accounts: hasher,
             media,
+            egress,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use accounts::{Cost, Hasher};
 use blob::Blobs;
+use egress::Egress;
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -42,6 +43,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let hasher = Hasher::start(Cost::OWASP)?;
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
+    let egress = Egress::new(egress_options(config))?;
     let rim = Rim::bind(config).await?;
     let (addresses, reload) = (rim.addresses(), rim.reload());
     let mut stop = signals::listen(move || reload_certificates(&reload))
@@ -49,7 +51,7 @@ async fn serve(
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
     let followers = Followers::start(store);
-    let mut serving = rim.serve(config, store.clone(), hasher, media, door.token.clone());
+    let mut serving = rim.serve(config, store.clone(), hasher, media, egress, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
     tokio::select! {
@@ -67,6 +69,15 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the operator decided about going out.
+fn egress_options(config: &Config) -> egress::Options {
+    let federation = &config.federation;
+    egress::Options {
+        trusted_ca: federation.trusted_ca.iter().map(|file| file.0.clone()).collect(),
+        allow_private_ips: federation.allow_private_ips,
+    }
 }
 
 /// What reacts to the log.

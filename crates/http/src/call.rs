@@ -156,7 +156,7 @@ impl Rim {
                 }
             }
             (&Method::GET | &Method::HEAD, "/metrics") if resources.metrics => {
-                (StatusCode::OK, metrics::page(&self.outside.store, &self.running))
+                (StatusCode::OK, metrics::page(&self.outside, &self.running))
             }
             _ => return None,
         };

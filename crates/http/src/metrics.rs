@@ -11,7 +11,8 @@ use std::{
 use http::Method;
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use store::Store;
+
+use crate::outside::Outside;
 
 /// Upper bounds of the latency buckets, in seconds: from a cached read to a long-poll.
 const SECONDS: [f64; 12] =
@@ -38,8 +39,8 @@ pub(crate) fn recorder() -> &'static PrometheusHandle {
 pub(crate) const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The page.
-pub(crate) fn page(store: &Store, running: &Running) -> String {
-    for (name, value) in store.gauges() {
+pub(crate) fn page(outside: &Outside, running: &Running) -> String {
+    for (name, value) in outside.store.gauges().into_iter().chain(outside.egress.gauges()) {
         gauge!(name).set(value);
     }
     gauge!("althing_http_requests_in_flight").set(running.requests.load(Ordering::Relaxed) as f64);

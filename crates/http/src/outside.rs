@@ -22,6 +22,8 @@ pub struct Outside {
     pub accounts: accounts::Hasher,
     /// Media files.
     pub media: media::Library,
+    /// The one door out.
+    pub egress: egress::Egress,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.

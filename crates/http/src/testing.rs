@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use accounts::{Cost, Hasher, account::New, device::Login};
 use base::Reply;
+use egress::Egress;
 use ruma::{OwnedServerName, server_name};
 use store::{Options, Store};
 use tempfile::TempDir;
@@ -70,6 +71,7 @@ pub(crate) fn outside(
         settings: Arc::new(settings),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media: media::Library::open(store.clone(), folder.path()).unwrap(),
+        egress: Egress::new(egress::Options::default()).unwrap(),
         client: ClientInfo::default(),
         stop,
     };
