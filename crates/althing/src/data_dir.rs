@@ -38,6 +38,9 @@ impl DataDir {
     pub(crate) fn media(&self) -> PathBuf {
         self.path.join("media")
     }
+    pub(crate) fn search(&self) -> PathBuf {
+        self.0.join("search")
+    }
     pub(crate) fn signing_key_file(&self) -> PathBuf {
         self.path.join("signing.key")
     }

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod departure;
+mod messages;
+mod people;
 mod profile;
 #[cfg(test)]
 mod tests;
@@ -11,10 +13,12 @@ use std::sync::Arc;
 
 use store::follow::Follower;
 
+pub use messages::index_messages;
+
 /// Every follower; the binary runs each of them.
 #[must_use]
 pub fn all() -> Vec<Arc<dyn Follower>> {
-    vec![Arc::new(profile::Profile), Arc::new(departure::Departure)]
+    vec![Arc::new(profile::Profile), Arc::new(departure::Departure), Arc::new(people::People)]
 }
 
 /// Rooms written to in one transaction. A follower with more to do says so on the log and goes on from there, so that

@@ -24,6 +24,8 @@ pub struct Outside {
     pub media: media::Library,
     /// The one door out.
     pub egress: egress::Egress,
+    /// Finds messages.
+    pub finder: Finder,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.

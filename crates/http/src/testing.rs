@@ -72,10 +72,16 @@ pub(crate) fn outside(
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media: media::Library::open(store.clone(), folder.path()).unwrap(),
         egress: Egress::new(egress::Options::default()).unwrap(),
+        finder: finder(store, folder),
         client: ClientInfo::default(),
         stop,
     };
     (tell, outside)
+}
+
+fn finder(store: &Store, folder: &TempDir) -> crate::Finder {
+    let index = search::Messages::open(&folder.path().join("search"), store.head()).unwrap();
+    crate::Finder::new(Arc::new(index))
 }
 
 /// Serves on a free port of this machine.

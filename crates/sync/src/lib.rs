@@ -12,6 +12,7 @@ pub mod gate;
 pub mod json;
 pub mod messages;
 pub mod relations;
+pub mod search;
 pub mod threads;
 mod timeline;
 pub mod token;

@@ -52,6 +52,12 @@ pub static OPENID_TOKENS: Keyspace<([u8; 32],), OpenId> =
 /// A user's OpenID tokens by when they end: (user, end, SHA-256).
 pub static OPENID_TOKENS_OF: Keyspace<(User, UnixMs, [u8; 32]), ()> =
     Keyspace::new(USER_TREE, 13, "openid_tokens_of", Owned::Nobody);
+/// The user directory: a word of somebody's name or id, folded → whose.
+pub static PEOPLE: Keyspace<(String, User), ()> =
+    Keyspace::new(NAME_TREE, 90, "people", Owned::Nobody);
+/// The words under which somebody is in the user directory, with spaces between.
+pub static PEOPLE_WORDS: Keyspace<(User,), String> =
+    Keyspace::new(USER_TREE, 91, "people_words", Owned::Each);
 
 /// Ongoing user-interactive authentication, by session id.
 pub static UIA: Keyspace<(String,), UiaSession> = Keyspace::new(MISC_TREE, 10, "uia", Owned::Each);

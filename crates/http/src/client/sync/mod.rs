@@ -4,6 +4,7 @@
 mod events;
 mod messages;
 mod relations;
+mod search;
 
 use base::{Error, Reply};
 use store::Direction;
@@ -12,7 +13,7 @@ use crate::{asked::Asked, handler::Routes};
 
 /// The routes of this area.
 pub(crate) fn routes() -> Routes {
-    Routes::default().and(events::routes()).and(messages::routes()).and(relations::routes())
+    Routes::default().and(events::routes()).and(messages::routes()).and(relations::routes()).and(search::routes())
 }
 
 /// A number in the query.

@@ -225,6 +225,8 @@ fn tokens() -> Vec<Sample> {
         sample(&REFRESH_TOKENS, 2, ([0xE2; 32],), first),
         sample(&TOKENS_OF, 1, (user, device, [0xE3; 32]), vec![1]),
         sample(&OPENID_TOKENS, 1, ([0xE4; 32],), OpenId { user, expires: AT }),
+        sample(&PEOPLE, 1, ("alice".to_owned(), user), ()),
+        sample(&PEOPLE_WORDS, 1, (user,), "alice smith".to_owned()),
         sample(&OPENID_TOKENS_OF, 1, (user, AT, [0xE5; 32]), ()),
     ]
 }
