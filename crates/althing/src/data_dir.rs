@@ -39,7 +39,7 @@ impl DataDir {
         self.path.join("media")
     }
     pub(crate) fn search(&self) -> PathBuf {
-        self.0.join("search")
+        self.path.join("search")
     }
     pub(crate) fn signing_key_file(&self) -> PathBuf {
         self.path.join("signing.key")

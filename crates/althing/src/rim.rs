@@ -7,8 +7,8 @@ use std::{
 
 use accounts::Hasher;
 use althing_http::{
-    self as http, Bound, ClientInfo, Outside, Registration, RegistrationMode, Reload, Resources,
-    Settings, Stop, Tls,
+    self as http, Bound, ClientInfo, Finder, Outside, Registration, RegistrationMode, Reload,
+    Resources, Settings, Stop, Tls,
 };
 use base::Reply;
 use egress::Egress;
@@ -55,6 +55,7 @@ impl Rim {
         hasher: Hasher,
         media: Library,
         egress: Egress,
+        finder: Finder,
         token: Option<String>,
     ) -> Serving {
         let (tell, stop) = Stop::channel();
@@ -64,6 +65,7 @@ impl Rim {
             accounts: hasher,
             media,
             egress,
+            finder,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

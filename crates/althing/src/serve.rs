@@ -44,14 +44,17 @@ async fn serve(
     let hasher = Hasher::start(Cost::OWASP)?;
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
+    let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let rim = Rim::bind(config).await?;
     let (addresses, reload) = (rim.addresses(), rim.reload());
     let mut stop = signals::listen(move || reload_certificates(&reload))
         .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
-    let followers = Followers::start(store);
-    let mut serving = rim.serve(config, store.clone(), hasher, media, egress, door.token.clone());
+    let followers = Followers::start(store, &index);
+    let finder = althing_http::Finder::new(index);
+    let mut serving =
+        rim.serve(config, store.clone(), hasher, media, egress, finder, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
     tokio::select! {
@@ -87,11 +90,14 @@ struct Followers {
 }
 
 impl Followers {
-    fn start(store: &Store) -> Followers {
+    fn start(store: &Store, index: &Arc<search::Messages>) -> Followers {
         let (tell, stop) = watch::channel(false);
         let run =
             |follower| tokio::spawn(store::follow::run(store.clone(), follower, stop.clone()));
-        Followers { tasks: followers::all().into_iter().map(run).collect(), tell }
+        let mut tasks: Vec<_> = followers::all().into_iter().map(run).collect();
+        let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
+        tasks.push(tokio::spawn(messages));
+        Followers { tasks, tell }
     }
 
     /// Lets each finish its step. What they have not come to, they come to after the next start.

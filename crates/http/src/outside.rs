@@ -11,6 +11,8 @@ use ruma::{OwnedServerName, RoomVersionId};
 use store::{Lane, Store};
 use tokio::sync::watch;
 
+use crate::finder::Finder;
+
 /// What a flow may reach. Cheap to clone.
 #[derive(Clone)]
 pub struct Outside {

@@ -29,12 +29,7 @@ pub(crate) struct Change {
 const EDITS_MAX: usize = 500;
 
 /// Reads log entries after a position, at most so many; how far it came, and what changed.
-pub(crate) fn read(
-    view: &View,
-    after: Seq,
-    upto: Seq,
-    limit: usize,
-) -> Reply<(Seq, Vec<Change>)> {
+pub(crate) fn read(view: &View, after: Seq, upto: Seq, limit: usize) -> Reply<(Seq, Vec<Change>)> {
     let entries = view.log(after, upto, limit)?;
     let full = entries.len() == limit;
     // Entries of others lie between ours, so that fewer than asked means all.

@@ -8,6 +8,8 @@
 mod indexed;
 pub mod messages;
 pub mod people;
+#[cfg(test)]
+mod tests;
 pub mod words;
 
 pub use messages::Messages;

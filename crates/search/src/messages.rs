@@ -19,9 +19,7 @@ use tantivy::{
     index::IndexBuilder,
     indexer::IndexWriterOptions,
     query::{BooleanQuery, FuzzyTermQuery, Occur, TermQuery, TermSetQuery},
-    schema::{
-        FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions,
-    },
+    schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions},
     store::Compressor,
 };
 
@@ -172,11 +170,8 @@ impl Messages {
             .open_or_create(directory)
             .map_err(fault)?;
         index.tokenizers().register("words", Words);
-        let reader = index
-            .reader_builder()
-            .reload_policy(ReloadPolicy::Manual)
-            .try_into()
-            .map_err(fault)?;
+        let reader =
+            index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(fault)?;
         let payload = index.load_metas().map_err(fault)?.payload;
         let at = payload.and_then(|text| text.parse().ok()).unwrap_or_default();
         Ok(Messages { index, reader, fields, writer: Mutex::default(), at: AtomicU64::new(at) })
@@ -194,11 +189,13 @@ impl Messages {
     /// # Errors
     /// Faults of the store and of the folder.
     pub fn catch_up(&self, store: &Store) -> Reply<bool> {
-        if store.head() <= self.position() {
+        // What a view sees, not what the log's readers were told of already: an acknowledged event may be between.
+        let head = store.read_here(|view| Ok(view.head()))?;
+        if head <= self.position() {
             return Ok(false);
         }
         let mut slot = self.writer.lock();
-        let (from, head) = (self.position(), store.head());
+        let from = self.position();
         let upto = Seq(head.0.min(from.0 + CATCH_UP_ENTRIES));
         if upto <= from {
             return Ok(false);
@@ -213,7 +210,7 @@ impl Messages {
             position = reached.max(position.next());
         }
         self.commit(&mut slot, position)?;
-        Ok(store.head() > position)
+        Ok(head > position)
     }
 
     /// Gives the writer's memory back, if nobody is writing.
@@ -304,12 +301,14 @@ impl Messages {
         let terms = terms.get(..terms.len().min(TERMS_MAX)).unwrap_or_default();
         for (place, word) in terms.iter().enumerate() {
             let term = Term::from_field_text(fields.text, word);
-            let exact: Box<dyn tantivy::query::Query> = Box::new(TermQuery::new(term.clone(), IndexRecordOption::WithFreqs));
+            let exact: Box<dyn tantivy::query::Query> =
+                Box::new(TermQuery::new(term.clone(), IndexRecordOption::WithFreqs));
             if place + 1 < terms.len() {
                 all.push((Occur::Must, exact));
                 continue;
             }
-            let begins: Box<dyn tantivy::query::Query> = Box::new(FuzzyTermQuery::new_prefix(term, 0, false));
+            let begins: Box<dyn tantivy::query::Query> =
+                Box::new(FuzzyTermQuery::new_prefix(term, 0, false));
             let last = vec![(Occur::Should, exact), (Occur::Should, begins)];
             all.push((Occur::Must, Box::new(BooleanQuery::new(last))));
         }

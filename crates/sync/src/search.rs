@@ -62,8 +62,7 @@ pub fn rooms(view: &View, searcher: User, filter: &RoomEvents) -> Reply<Vec<Room
     let mut found = Vec::new();
     for (room, membership) in room::rooms_of(view, searcher)?.iter() {
         let in_it = membership.standing == Standing::Join || membership.was_joined;
-        if in_it && !membership.forgotten && filter.matcher.room(&room::info(view, *room)?.id)
-        {
+        if in_it && !membership.forgotten && filter.matcher.room(&room::info(view, *room)?.id) {
             found.push(*room);
         }
     }

@@ -18,6 +18,7 @@ mod tags;
 mod tests;
 mod threepid;
 mod uia;
+mod user_directory;
 mod whois;
 
 use base::{Error, Reply};
@@ -39,6 +40,7 @@ pub(crate) fn routes() -> Routes {
         .and(devices::routes())
         .and(whois::routes())
         .and(profile::routes())
+        .and(user_directory::routes())
         .and(account_data::routes())
         .and(tags::routes())
         .and(filters::routes())

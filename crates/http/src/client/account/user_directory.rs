@@ -1,9 +1,10 @@
 //! `POST /user_directory/search` (spec: Client-Server API, "User Directory").
 
 use base::{Error, Reply};
-use ruma::api::client::user_directory::search_users::v3 as users;
-use search::people;
-use serde_json::{Value, json};
+use ruma::{OwnedUserId, api::client::user_directory::search_users::v3 as users};
+use search::people::{self, Person};
+use serde::Serialize;
+use serde_json::json;
 use store::View;
 
 use crate::{
@@ -24,18 +25,22 @@ fn search(view: &View, caller: Caller, request: users::Request) -> Reply<Json> {
     }
     let limit = usize::try_from(u64::from(request.limit)).unwrap_or(usize::MAX);
     let (found, limited) = people::find(view, caller.user, &request.search_term, limit)?;
-    let results: Vec<Value> = found
-        .into_iter()
-        .map(|person| {
-            let mut result = json!({ "user_id": person.id });
-            if let Some(name) = person.display_name {
-                result["display_name"] = name.into();
-            }
-            if let Some(url) = person.avatar_url {
-                result["avatar_url"] = url.into();
-            }
-            result
-        })
-        .collect();
+    let results: Vec<Shown> = found.into_iter().map(Shown::from).collect();
     Ok(json!({ "results": results, "limited": limited }).to_string().into())
+}
+
+#[derive(Serialize)]
+struct Shown {
+    user_id: OwnedUserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    avatar_url: Option<String>,
+}
+
+impl From<Person> for Shown {
+    fn from(person: Person) -> Shown {
+        let Person { id: user_id, display_name, avatar_url } = person;
+        Shown { user_id, display_name, avatar_url }
+    }
 }

@@ -13,7 +13,11 @@ use crate::{asked::Asked, handler::Routes};
 
 /// The routes of this area.
 pub(crate) fn routes() -> Routes {
-    Routes::default().and(events::routes()).and(messages::routes()).and(relations::routes()).and(search::routes())
+    Routes::default()
+        .and(events::routes())
+        .and(messages::routes())
+        .and(relations::routes())
+        .and(search::routes())
 }
 
 /// A number in the query.

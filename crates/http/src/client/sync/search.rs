@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ::sync::{
-    filter::RoomEvents,
-    search::{self as found, AROUND_MAX, Around, Form, Found},
-};
 use ::search::{
     messages::{Key, Order, Query},
     words::words,
+};
+use ::sync::{
+    filter::RoomEvents,
+    search::{self as found, AROUND_MAX, Around, Form, Found},
 };
 use base::{Error, Reply};
 use http::Method;
@@ -35,12 +35,7 @@ const CANDIDATES_MAX: usize = 1_000;
 const TERM_BYTES_MAX: usize = 4_096;
 
 pub(super) fn routes() -> Routes {
-    Routes::default().raw_flow(
-        Method::POST,
-        &["/_matrix/client/v3/search"],
-        Auth::Required,
-        search,
-    )
+    Routes::default().raw_flow(Method::POST, &["/_matrix/client/v3/search"], Auth::Required, search)
 }
 
 #[derive(Deserialize)]
