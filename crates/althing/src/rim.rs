@@ -26,6 +26,15 @@ pub(crate) struct Rim {
     bound: Bound,
 }
 
+/// What requests are answered with, opened by then.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) hasher: Hasher,
+    pub(crate) media: Library,
+    pub(crate) egress: Egress,
+    pub(crate) finder: Finder,
+}
+
 /// What serves.
 pub(crate) struct Serving {
     tell: watch::Sender<bool>,
@@ -48,16 +57,8 @@ impl Rim {
     }
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
-    pub(crate) fn serve(
-        self,
-        config: &Config,
-        store: Store,
-        hasher: Hasher,
-        media: Library,
-        egress: Egress,
-        finder: Finder,
-        token: Option<String>,
-    ) -> Serving {
+    pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
+        let Opened { store, hasher, media, egress, finder } = opened;
         let (tell, stop) = Stop::channel();
         let outside = Outside {
             store,

@@ -16,7 +16,7 @@ use crate::{
     data_dir::DataDir,
     failure::Failure,
     logging, open,
-    rim::Rim,
+    rim::{Opened, Rim},
     signals,
 };
 
@@ -53,8 +53,8 @@ async fn serve(
     let clock = tokio::spawn(tick(store.clone()));
     let followers = Followers::start(store, &index);
     let finder = althing_http::Finder::new(index);
-    let mut serving =
-        rim.serve(config, store.clone(), hasher, media, egress, finder, door.token.clone());
+    let opened = Opened { store: store.clone(), hasher, media, egress, finder };
+    let mut serving = rim.serve(config, opened, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
     tokio::select! {
