@@ -12,6 +12,7 @@ use althing_http::{
 };
 use base::Reply;
 use egress::Egress;
+use flows::preview::Previews;
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -59,6 +60,10 @@ impl Rim {
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
         let Opened { store, hasher, media, egress, finder } = opened;
+        let previews = config
+            .media
+            .url_previews
+            .then(|| Previews::new(egress.clone(), media.clone(), config.top.server_name.as_str()));
         let (tell, stop) = Stop::channel();
         let outside = Outside {
             store,
@@ -67,6 +72,7 @@ impl Rim {
             media,
             egress,
             finder,
+            previews,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

@@ -34,7 +34,7 @@ pub(crate) enum Group {
     Invite,
     /// Per user.
     CreateRoom,
-    /// Reserving and uploading media. Per user.
+    /// Reserving and uploading media, and looking at links. Per user.
     Media,
     /// Device keys. Per user.
     Keys,

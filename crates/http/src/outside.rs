@@ -26,6 +26,8 @@ pub struct Outside {
     pub media: media::Library,
     /// The one door out.
     pub egress: egress::Egress,
+    /// Looks at what is behind links; none: switched off.
+    pub previews: Option<flows::preview::Previews>,
     /// Finds messages.
     pub finder: Finder,
     /// From where the request came.

@@ -72,6 +72,7 @@ pub(crate) fn outside(
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media: media::Library::open(store.clone(), folder.path()).unwrap(),
         egress: Egress::new(egress::Options::default()).unwrap(),
+        previews: None,
         finder: finder(store, folder),
         client: ClientInfo::default(),
         stop,

@@ -4,6 +4,7 @@ mod config;
 mod download;
 mod frozen;
 mod part;
+mod preview;
 mod serve;
 mod thumbnail;
 mod upload;
@@ -29,6 +30,7 @@ pub(crate) fn routes() -> Routes {
         .and(download::routes())
         .and(thumbnail::routes())
         .and(config::routes())
+        .and(preview::routes())
         .and(frozen::routes())
 }
 
