@@ -23,7 +23,7 @@ use store::{
 };
 
 use crate::{
-    New, alias, append, ground, invite,
+    New, alias, append, chosen, ground, invite,
     member_rows::check_invitee,
     membership::{self, Content},
 };
@@ -155,16 +155,8 @@ pub(crate) fn found(
     append::found(tx, version, id, new, about).map_err(as_invalid_state)
 }
 
-/// Letters of a room's opaque id: 18 of 52 are more than 100 bits.
-const LETTERS: usize = 18;
-
 fn random_id(tx: &Tx) -> Reply<OwnedRoomId> {
-    let letter = |byte: u8| {
-        let n = byte % 52;
-        char::from(if n < 26 { b'A' + n } else { b'a' + (n - 26) })
-    };
-    let opaque: String = tx.random::<LETTERS>().into_iter().map(letter).collect();
-    let id = OwnedRoomId::try_from(format!("!{opaque}:{}", tx.server_name()));
+    let id = OwnedRoomId::try_from(format!("!{}:{}", chosen::opaque(tx), tx.server_name()));
     id.map_err(|e| Error::fault(format!("own room id: {e}")))
 }
 
