@@ -3,7 +3,7 @@
 use base::{Error, Reply, Room, User};
 use protocol::{
     auth::{StateEvent, creators, federates},
-    room::{power_levels, preset_of, preset_state},
+    room::{power_levels, preset_of, preset_state, protect_tombstone},
     version::{room_id_is_create_id, supported},
 };
 use ruma::{
@@ -174,6 +174,7 @@ fn fill(
     enter(tx, room, user, &creator)?;
     let mut levels = power_levels(version, preset, &creator, &request.invite);
     levels.extend(object("power_level_content_override", &request.power_level_content_override)?);
+    protect_tombstone(version, &mut levels);
     set(tx, room, user, "m.room.power_levels", &Value::Object(levels))?;
     if let Some(alias) = alias {
         alias::check_ours(tx, &alias)?;
