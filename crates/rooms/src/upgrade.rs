@@ -63,9 +63,8 @@ pub fn upgrade(
         creation_content(tx, &info, head.state, version, additional_creators, predecessor)?;
     let new = create::found(tx, user, version, content)?;
     create::enter(tx, new, user, &id)?;
-    let levels = content_of(tx, head.state, LEVELS)?;
-    let taken = transfer::power_levels(levels.clone().unwrap_or_default());
-    let first = first_levels(tx, &info, new, taken, &id)?;
+    let levels = content_of(tx, head.state, LEVELS)?.map(transfer::power_levels);
+    let first = first_levels(tx, &info, new, levels.clone().unwrap_or_default(), &id)?;
     create::set(tx, new, user, LEVELS, &Value::Object(first))?;
     for kind in TRANSFERRED {
         if let Some(mut content) = content_of(tx, head.state, kind)? {

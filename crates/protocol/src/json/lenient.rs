@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// How deep a value may nest: serde_json's own bound, which the strict form has too.
@@ -17,66 +16,106 @@ const DEPTH_MAX: usize = 127;
 pub(super) fn canonical(text: &str) -> Result<String, String> {
     let value: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut out = String::with_capacity(text.len());
-    write(value, DEPTH_MAX, &mut out)?;
+    Reader { rest: value.get() }.write(DEPTH_MAX, &mut out)?;
     Ok(out)
 }
 
-fn write(value: &RawValue, depth_left: usize, out: &mut String) -> Result<(), String> {
-    let text = value.get();
-    match text.as_bytes().first() {
-        Some(b'{') => write_object(read(text)?, inner(depth_left)?, out),
-        Some(b'[') => write_array(&read::<Vec<&RawValue>>(text)?, inner(depth_left)?, out),
-        Some(b'"') => {
-            out.push_str(&super::quote(&read::<String>(text)?));
-            Ok(())
+/// What is still to be read of a text that is known to be JSON.
+struct Reader<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    /// Writes the next value.
+    fn write(&mut self, depth_left: usize, out: &mut String) -> Result<(), String> {
+        let inner = || depth_left.checked_sub(1).ok_or_else(|| "nested too deep".to_owned());
+        if self.take('{') {
+            return self.write_object(inner()?, out);
         }
-        Some(b't' | b'f' | b'n') => {
-            out.push_str(text);
-            Ok(())
+        if self.take('[') {
+            return self.write_array(inner()?, out);
         }
-        _ => {
-            out.push_str(&number(text).ok_or("a number is out of range")?);
-            Ok(())
+        if self.rest.starts_with('"') {
+            out.push_str(&super::quote(&self.string()?));
+            return Ok(());
         }
+        match self.until(|c| matches!(c, ',' | ']' | '}' | ' ' | '\t' | '\r' | '\n')) {
+            word @ ("true" | "false" | "null") => out.push_str(word),
+            digits => out.push_str(&number(digits).ok_or("a number is out of range")?),
+        }
+        Ok(())
     }
-}
 
-fn inner(depth_left: usize) -> Result<usize, String> {
-    depth_left.checked_sub(1).ok_or_else(|| "nested too deep".to_owned())
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
-fn write_object(
-    fields: BTreeMap<String, &RawValue>,
-    depth_left: usize,
-    out: &mut String,
-) -> Result<(), String> {
-    out.push('{');
-    for (position, (key, value)) in fields.into_iter().enumerate() {
-        if position > 0 {
-            out.push(',');
+    fn write_object(&mut self, depth_left: usize, out: &mut String) -> Result<(), String> {
+        let mut fields: BTreeMap<String, String> = BTreeMap::new();
+        while !self.take('}') {
+            self.take(',');
+            self.skip_spaces();
+            let key = self.string()?;
+            self.take(':');
+            let mut value = String::new();
+            self.write(depth_left, &mut value)?;
+            fields.insert(key, value);
         }
-        out.push_str(&super::quote(&key));
-        out.push(':');
-        write(value, depth_left, out)?;
-    }
-    out.push('}');
-    Ok(())
-}
-
-fn write_array(items: &[&RawValue], depth_left: usize, out: &mut String) -> Result<(), String> {
-    out.push('[');
-    for (position, item) in items.iter().enumerate() {
-        if position > 0 {
-            out.push(',');
+        out.push('{');
+        for (position, (key, value)) in fields.into_iter().enumerate() {
+            if position > 0 {
+                out.push(',');
+            }
+            out.push_str(&super::quote(&key));
+            out.push(':');
+            out.push_str(&value);
         }
-        write(item, depth_left, out)?;
+        out.push('}');
+        Ok(())
     }
-    out.push(']');
-    Ok(())
+
+    fn write_array(&mut self, depth_left: usize, out: &mut String) -> Result<(), String> {
+        out.push('[');
+        while !self.take(']') {
+            if self.take(',') {
+                out.push(',');
+            }
+            self.write(depth_left, out)?;
+        }
+        out.push(']');
+        Ok(())
+    }
+
+    fn skip_spaces(&mut self) {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
+    }
+
+    /// Steps over this sign if it is the next, and over the spaces around it.
+    fn take(&mut self, sign: char) -> bool {
+        self.skip_spaces();
+        let Some(rest) = self.rest.strip_prefix(sign) else { return false };
+        self.rest = rest;
+        self.skip_spaces();
+        true
+    }
+
+    fn until(&mut self, end: impl FnMut(char) -> bool) -> &'a str {
+        let (taken, rest) = self.rest.split_at(self.rest.find(end).unwrap_or(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
+    /// The next value, which is a string.
+    fn string(&mut self) -> Result<String, String> {
+        let (mut quotes, mut escaped) = (0, false);
+        let text = self.until(|c| {
+            let ended = quotes == 2;
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => quotes += 1,
+                _ => {}
+            }
+            ended
+        });
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
 }
 
 /// A JSON number; `None` if it is no finite binary64.
@@ -105,6 +144,27 @@ mod tests {
             canonical(text).unwrap(),
             "{\"a\":\"日\\u0001\",\"a\\\"\":null,\"b\":[{\"a\":[],\"z\":1},true]}"
         );
+    }
+
+    #[test]
+    fn strings_end_where_json_ends_them() {
+        for text in [
+            r#""""#,
+            r#""a\"b""#,
+            r#""\\""#,
+            r#"{"\\\"":"]},{["}"#,
+            r#"["a,b","{\"}"]"#,
+            "\"\u{7f}é\"",
+        ] {
+            assert_eq!(canonical(text).as_deref(), Ok(text));
+        }
+        assert_eq!(canonical(r#"{"a":1,"b":2,"a":3}"#).unwrap(), r#"{"a":3,"b":2}"#);
+        for text in ["{}", "[]", "[[],{}]", "true", "[null,false]"] {
+            assert_eq!(canonical(text).as_deref(), Ok(text));
+        }
+        for text in [r#""a"#, "[1,", r#"{"a" 1}"#, "[1 2]", "{,}", "tru", r#""\ud800""#] {
+            assert!(canonical(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -140,5 +200,7 @@ mod tests {
         assert_eq!(canonical(&nested(DEPTH_MAX)).unwrap(), nested(DEPTH_MAX));
         assert!(canonical(&nested(DEPTH_MAX + 1)).is_err());
         assert!(canonical(&nested(100_000)).is_err());
+        let object = r#"{"a":"#.repeat(DEPTH_MAX) + "1" + &"}".repeat(DEPTH_MAX);
+        assert_eq!(canonical(&object).unwrap(), object);
     }
 }
