@@ -149,11 +149,11 @@ impl Levels {
         for (key, map) in
             [("events", &mut levels.events), ("notifications", &mut levels.notifications)]
         {
-            match parts.get(key).map(|value| entries(strict, value)) {
-                Some(Some(found)) => *map = found,
-                Some(None) if strict => return Err(Malformed::Map),
-                _ => {}
-            }
+            let Some(value) = parts.get(key) else { continue };
+            *map = match strict {
+                true => entries(strict, value).ok_or(Malformed::Map)?,
+                false => sensible_entries(value),
+            };
         }
         if let Some(value) = parts.get("users") {
             levels.users = entries(strict, value).ok_or(Malformed::Users)?;
@@ -212,6 +212,12 @@ where
 {
     let parts: BTreeMap<K, &RawValue> = serde_json::from_str(value.get()).ok()?;
     parts.into_iter().map(|(key, value)| Some((key, number(strict, value)?))).collect()
+}
+
+/// The entries that are levels. That the others are none must not take these away.
+fn sensible_entries(value: &RawValue) -> BTreeMap<String, i64> {
+    let parts: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+    parts.into_iter().filter_map(|(key, value)| Some((key, number(false, value)?))).collect()
 }
 
 /// The power levels in force in a room.
@@ -421,8 +427,11 @@ mod tests {
 
     #[test]
     fn before_version_10_numbers_may_be_strings() {
-        let levels = Levels::read(&AuthorizationRules::V8, r#"{"ban":" 7 ","kick":{}}"#).unwrap();
+        let content = r#"{"ban":" 7 ","kick":{},"events":{"a":"8","b":"odd"},"notifications":[]}"#;
+        let levels = Levels::read(&AuthorizationRules::V8, content).unwrap();
         assert_eq!((levels.level(Field::Ban), levels.explicit(Field::Kick)), (7, None));
+        assert_eq!(levels.events, BTreeMap::from([("a".to_owned(), 8)]));
+        assert!(levels.notifications.is_empty());
     }
 
     #[test]

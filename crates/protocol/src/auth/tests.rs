@@ -449,7 +449,8 @@ fn rule_9_refuses_another_users_id_as_state_key() {
 fn rule_11_allows_everything_else_and_since_version_3_a_redaction_is_nothing_special() {
     since(3, |world| {
         let mut redaction = event("m.room.redaction", "@bob:y", None, json!({}));
-        redaction.redacts = Some(OwnedEventId::try_from("$other").unwrap());
+        redaction.event_id = OwnedEventId::try_from("$event:y").unwrap();
+        redaction.redacts = Some(OwnedEventId::try_from("$other:z").unwrap());
         world.passes(&redaction);
     });
 }

@@ -22,6 +22,17 @@ pub(super) fn keeps(rules: &RoomVersionRules, key: &str) -> bool {
     }
 }
 
+/// The types of which redaction keeps something of the content in some version.
+const KINDS_KEPT: [&str; 7] = [
+    "m.room.member",
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.power_levels",
+    "m.room.history_visibility",
+    "m.room.aliases",
+    "m.room.redaction",
+];
+
 /// Whether redaction keeps this key of the content of an event of this type.
 fn keeps_within(rules: &RedactionRules, kind: &str, key: &str) -> bool {
     match (kind, key) {
@@ -52,7 +63,7 @@ fn keeps_within(rules: &RedactionRules, kind: &str, key: &str) -> bool {
 /// # Errors
 /// A fault if it is not.
 pub(super) fn redact_content(rules: &RedactionRules, kind: &str, content: &str) -> Reply<String> {
-    if !kind.starts_with("m.room.") {
+    if !KINDS_KEPT.contains(&kind) {
         return Ok("{}".to_owned());
     }
     let fields = parts(content)?;
