@@ -5,7 +5,9 @@
 //! the room's extremities, so that events of one server form a line.
 
 use base::{Error, Event, Reply, Room, User, limits::PREV_EVENTS_MAX};
-use protocol::{Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events};
+use protocol::{
+    Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events, version::event_ids_are_chosen,
+};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -16,6 +18,7 @@ use store::{
 };
 
 use crate::{
+    chosen,
     ground::{self, Ground},
     member_rows::{self, Change},
     redaction, relate,
@@ -67,6 +70,11 @@ pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Append
     let head = room::head(tx, room)?;
     let version = ground::version(&info)?;
     let sender = new.sender;
+    if new.kind == "m.room.aliases" && !room::is_joined(tx, room, sender)? {
+        // The rules of versions 1 to 5 let any user of a server set its aliases, so that servers can speak for
+        // themselves. A client is not a server.
+        return Err(crate::not_in_room());
+    }
     let id = OwnedRoomId::try_from(info.id.as_str())
         .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))?;
     let pdu = signed(tx, &version, Some(id), &head, new)?;
@@ -132,7 +140,15 @@ fn signed(
         depth: head.depth + 1,
         origin_server_ts: tx.now().0,
     };
-    let pdu = draft.sign(version, tx.server_name(), tx.signing_key())?;
+    let (server, key) = (tx.server_name(), tx.signing_key());
+    let pdu = match &draft.room_id {
+        Some(room) if event_ids_are_chosen(version) => {
+            let named: Vec<_> = draft.prev_events.iter().chain(&draft.auth_events).collect();
+            let named = chosen::name(tx, version, room, &named)?;
+            draft.sign_named(version, server, key, named)?
+        }
+        _ => draft.sign(version, server, key)?,
+    };
     let verdict = authorize(ground::rules(version)?, &state, &pdu);
     state.settle()?;
     match verdict {

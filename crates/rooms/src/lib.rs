@@ -7,6 +7,7 @@
 pub mod alias;
 mod append;
 pub mod ban;
+mod chosen;
 pub mod create;
 pub mod directory;
 pub mod forget;

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use protocol::version::{SUPPORTED, supported};
 use ruma::{OwnedServerName, RoomVersionId};
 use toml::Value as Toml;
 
@@ -134,15 +135,11 @@ impl Value for OwnedServerName {
 /// A room version in which rooms can be created here.
 impl Value for RoomVersionId {
     fn expected() -> String {
-        "\"10\", \"11\" or \"12\"".to_owned()
+        let ends = [SUPPORTED.first(), SUPPORTED.last()];
+        ends.map(|id| id.map(|id| quote(id.as_str())).unwrap_or_default()).join(" to ")
     }
     fn read(raw: &Toml, _: &Path) -> Option<Self> {
-        match raw.as_str()? {
-            "10" => Some(RoomVersionId::V10),
-            "11" => Some(RoomVersionId::V11),
-            "12" => Some(RoomVersionId::V12),
-            _ => None,
-        }
+        RoomVersionId::try_from(raw.as_str()?).ok().filter(supported)
     }
     fn from_text(text: &str) -> Toml {
         verbatim(text)

@@ -1,6 +1,7 @@
 //! What this server is and can: `/versions`, `/capabilities`, `/.well-known/matrix/client`.
 
 use base::{Error, Reply};
+use protocol::version::SUPPORTED;
 use ruma::api::client::discovery::{discover_homeserver, get_capabilities, get_supported_versions};
 use serde_json::json;
 use store::View;
@@ -37,13 +38,15 @@ fn capabilities(
     caller: Caller,
     _: get_capabilities::v3::Request,
 ) -> Reply<Json> {
+    let available: serde_json::Map<_, _> =
+        SUPPORTED.iter().map(|version| (version.to_string(), "stable".into())).collect();
     let on = json!({ "enabled": true });
     let off = json!({ "enabled": false });
     let capabilities = json!({
         "m.change_password": { "enabled": !caller.guest },
         "m.room_versions": {
             "default": around.settings.default_room_version,
-            "available": { "10": "stable", "11": "stable", "12": "stable" },
+            "available": available,
         },
         "m.profile_fields": on,
         "uk.tcpip.msc4133.profile_fields": on,
