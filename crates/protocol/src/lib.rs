@@ -16,6 +16,7 @@ pub mod pdu;
 pub mod power;
 pub mod push;
 pub mod relation;
+pub mod resolve;
 pub mod room;
 pub mod version;
 pub mod visible;
