@@ -14,47 +14,47 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
 use serde_json::{Value, json, value::to_raw_value};
 
 /// The state of a room.
-pub type State = BTreeMap<(String, String), Event>;
+pub(crate) type State = BTreeMap<(String, String), Event>;
 
 /// An event with its place in the graphs.
-pub struct Made {
-    pub known: Known,
-    pub prev: Vec<Event>,
+pub(crate) struct Made {
+    pub(crate) known: Known,
+    pub(crate) prev: Vec<Event>,
     /// The state after it, where that is kept.
-    pub after: State,
+    pub(crate) after: State,
 }
 
 /// A room. Events are numbered as they come.
-pub struct Room {
-    pub version: RoomVersionId,
-    pub rules: RoomVersionRules,
-    pub id: OwnedRoomId,
-    pub events: Vec<Made>,
+pub(crate) struct Room {
+    pub(crate) version: RoomVersionId,
+    pub(crate) rules: RoomVersionRules,
+    pub(crate) id: OwnedRoomId,
+    pub(crate) events: Vec<Made>,
 }
 
 /// What an event says, before it is placed.
 #[derive(Clone)]
-pub struct Says {
-    pub sender: &'static str,
-    pub kind: &'static str,
-    pub key: String,
-    pub content: Value,
-    pub ts: u64,
-    pub id: String,
+pub(crate) struct Says {
+    pub(crate) sender: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) key: String,
+    pub(crate) content: Value,
+    pub(crate) ts: u64,
+    pub(crate) id: String,
 }
 
 /// How a resolution went.
 #[derive(Default, Debug)]
-pub struct Cost {
-    pub events: usize,
-    pub slots: usize,
-    pub settled: usize,
-    pub steps: usize,
+pub(crate) struct Cost {
+    pub(crate) events: usize,
+    pub(crate) slots: usize,
+    pub(crate) settled: usize,
+    pub(crate) steps: usize,
 }
 
-pub const CREATE: Event = Event(0);
+pub(crate) const CREATE: Event = Event(0);
 
-pub fn rules_of(version: &RoomVersionId) -> RoomVersionRules {
+pub(crate) fn rules_of(version: &RoomVersionId) -> RoomVersionRules {
     match version {
         RoomVersionId::V1 => RoomVersionRules::V1,
         RoomVersionId::V2 => RoomVersionRules::V2,
@@ -62,13 +62,13 @@ pub fn rules_of(version: &RoomVersionId) -> RoomVersionRules {
     }
 }
 
-pub fn pair(kind: &str, key: &str) -> (String, String) {
+pub(crate) fn pair(kind: &str, key: &str) -> (String, String) {
     (kind.to_owned(), key.to_owned())
 }
 
 impl Room {
     /// A room with its create event, by `@a:x`.
-    pub fn new(version: RoomVersionId, create_id: &str) -> Room {
+    pub(crate) fn new(version: RoomVersionId, create_id: &str) -> Room {
         let rules = rules_of(&version);
         let named = rules.authorization.room_create_event_id_as_room_id;
         let id = if named { format!("!{create_id}") } else { "!room:x".to_owned() };
@@ -83,17 +83,17 @@ impl Room {
         room
     }
 
-    pub fn get(&self, event: Event) -> &Made {
+    pub(crate) fn get(&self, event: Event) -> &Made {
         &self.events[usize::try_from(event.0).unwrap()]
     }
 
-    pub fn slot(&self, event: Event) -> (String, String) {
+    pub(crate) fn slot(&self, event: Event) -> (String, String) {
         let pdu = &self.get(event).known.pdu;
         (pdu.kind.clone(), pdu.state_key.clone().unwrap())
     }
 
     /// The event with its auth events, and no state.
-    pub fn place(&mut self, says: &Says, prev: &[Event], auth: Vec<Event>) -> Event {
+    pub(crate) fn place(&mut self, says: &Says, prev: &[Event], auth: Vec<Event>) -> Event {
         let number = Event(self.events.len() as u64);
         let ids = |events: &[Event]| -> Vec<OwnedEventId> {
             events.iter().map(|e| self.get(*e).known.pdu.event_id.clone()).collect()
@@ -122,7 +122,7 @@ impl Room {
     }
 
     /// The events of a state that authorise what is said.
-    pub fn selected(&self, says: &Says, state: &State) -> Vec<Event> {
+    pub(crate) fn selected(&self, says: &Says, state: &State) -> Vec<Event> {
         // Versions 1 and 2 select as 3 does.
         let version = match self.version {
             RoomVersionId::V1 | RoomVersionId::V2 => RoomVersionId::V3,
@@ -135,7 +135,7 @@ impl Room {
     }
 
     /// Sends it after these events, if the state there allows it.
-    pub fn send(&mut self, says: &Says, prev: &[Event]) -> Option<Event> {
+    pub(crate) fn send(&mut self, says: &Says, prev: &[Event]) -> Option<Event> {
         let before = self.state_after(prev);
         let auth = self.selected(says, &before);
         let event = self.place(says, prev, auth);
@@ -154,13 +154,13 @@ impl Room {
         Some(event)
     }
 
-    pub fn state_after(&self, events: &[Event]) -> State {
+    pub(crate) fn state_after(&self, events: &[Event]) -> State {
         let states: Vec<State> = events.iter().map(|e| self.get(*e).after.clone()).collect();
         self.resolve(&states).0
     }
 
     /// What these states resolve to.
-    pub fn resolve(&self, states: &[State]) -> (State, Cost) {
+    pub(crate) fn resolve(&self, states: &[State]) -> (State, Cost) {
         let (agreed, conflict) = split(states);
         let mut cost = Cost::default();
         let slots: Vec<_> = conflict.into_values().collect();
@@ -198,7 +198,7 @@ impl Room {
     }
 
     /// The auth chain of some events.
-    pub fn chain(&self, of: impl Iterator<Item = Event>) -> HashSet<Event> {
+    pub(crate) fn chain(&self, of: impl Iterator<Item = Event>) -> HashSet<Event> {
         let mut seen = HashSet::new();
         let mut waiting: Vec<Event> = of.collect();
         while let Some(event) = waiting.pop() {
@@ -212,13 +212,13 @@ impl Room {
     }
 
     /// The state by the ids of its events, which do not depend on how they are numbered.
-    pub fn ids(&self, state: &State) -> BTreeMap<(String, String), OwnedEventId> {
+    pub(crate) fn ids(&self, state: &State) -> BTreeMap<(String, String), OwnedEventId> {
         let id = |event: &Event| self.get(*event).known.pdu.event_id.clone();
         state.iter().map(|(pair, event)| (pair.clone(), id(event))).collect()
     }
 
     /// The events that no other one follows.
-    pub fn ends(&self) -> Vec<Event> {
+    pub(crate) fn ends(&self) -> Vec<Event> {
         let followed: BTreeSet<Event> =
             self.events.iter().flat_map(|made| made.prev.clone()).collect();
         let all = (0..self.events.len() as u64).map(Event);
@@ -227,7 +227,7 @@ impl Room {
 }
 
 /// What states agree on, and where they differ.
-pub fn split(states: &[State]) -> (State, BTreeMap<(String, String), Vec<Option<Event>>>) {
+pub(crate) fn split(states: &[State]) -> (State, BTreeMap<(String, String), Vec<Option<Event>>>) {
     let pairs: BTreeSet<&(String, String)> = states.iter().flat_map(|s| s.keys()).collect();
     let (mut agreed, mut differing) = (State::new(), BTreeMap::new());
     for pair in pairs {

@@ -1,6 +1,5 @@
 //! Two other ways to resolve: ruma's for version 2 and later, and the spec's text on version 1, word for word.
 
-use std::borrow::ToOwned;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ impl ruma_state_res::Event for Theirs {
 }
 
 /// What ruma resolves these states to.
-pub fn ruma(room: &Room, states: &[State]) -> State {
+pub(crate) fn ruma(room: &Room, states: &[State]) -> State {
     let StateResolutionVersion::V2(rules) = room.rules.state_res else { panic!("not version 2") };
     let mut numbers: HashMap<OwnedEventId, Event> = HashMap::new();
     let mut events: HashMap<OwnedEventId, Theirs> = HashMap::new();
@@ -120,7 +119,7 @@ fn subgraph(room: &Room, conflicted: &HashSet<Event>) -> HashSet<Event> {
 }
 
 /// What version 1's text resolves these states to.
-pub fn version_1(room: &Room, states: &[State]) -> State {
+pub(crate) fn version_1(room: &Room, states: &[State]) -> State {
     let (mut result, differing) = split(states);
     let mut conflicts: BTreeMap<(String, String), Vec<Event>> = BTreeMap::new();
     for (place, events) in differing {

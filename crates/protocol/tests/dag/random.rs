@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 use super::dag::{CREATE, Room, Says, pair};
 
 /// A small generator of numbers (xorshift), so that a seed names a room for good.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from((self.0 >> 11) % (n as u64)).unwrap()
     }
 
-    pub fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub(crate) fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
     }
 
     /// Any order of these.
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, self.below(at + 1));
         }
@@ -36,7 +36,7 @@ impl Dice {
 const USERS: [&str; 5] = ["@a:x", "@b:x", "@c:y", "@d:z", "@e:z"];
 
 /// A room with some members, and then `size` attempts to do something at some of its ends.
-pub fn room(version: &RoomVersionId, seed: u64, size: usize) -> Room {
+pub(crate) fn room(version: &RoomVersionId, seed: u64, size: usize) -> Room {
     let mut dice = Dice::new(seed);
     let create_id = id(&mut dice, 0);
     let mut room = Room::new(version.clone(), &create_id);
