@@ -16,6 +16,7 @@ use store::{
 };
 
 use crate::{
+    authority,
     ground::{self, Ground},
     member_rows::{self, Change},
     redaction, relate,
@@ -185,6 +186,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     };
     let halves = split(pdu);
     event::insert(tx, event, &pdu.event_id, row, &halves.client, &halves.rest);
+    authority::record(tx, room, event, pdu)?;
     // The event follows the newest of them all; older extremities beyond the limit stay.
     let left = head.extremities.len().saturating_sub(PREV_EVENTS_MAX);
     head.extremities.truncate(left);

@@ -6,6 +6,7 @@
 
 pub mod alias;
 mod append;
+mod authority;
 pub mod ban;
 pub mod create;
 pub mod directory;
@@ -25,6 +26,7 @@ pub mod redact;
 mod redaction;
 mod relate;
 mod render;
+pub mod resolve;
 pub mod send;
 pub mod state;
 #[cfg(test)]
