@@ -10,6 +10,7 @@ mod authority;
 pub mod ban;
 pub mod create;
 pub mod directory;
+pub mod explain;
 pub mod forget;
 mod ground;
 pub mod invite;
