@@ -216,7 +216,7 @@ fn a_backup_made_while_the_server_runs_can_be_served() {
 /// A text in a JSON answer.
 fn field(answer: &str, name: &str) -> String {
     let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
-    answer[name].as_str().unwrap().to_owned()
+    answer.get(name).unwrap().as_str().unwrap().to_owned()
 }
 
 #[test]

@@ -200,7 +200,9 @@ impl Case<'_> {
         state.settle()?;
         let power = match state::len(self.view, root)? {
             0 => None,
-            _ => Some(ground::power(self.view, self.info, root)?.user(&self.pdu.sender).to_string()),
+            _ => {
+                Some(ground::power(self.view, self.info, root)?.user(&self.pdu.sender).to_string())
+            }
         };
         Ok(Check { question, verdict, state: witnesses, power })
     }
@@ -209,8 +211,7 @@ impl Case<'_> {
     fn witnesses(&self, state: &dyn Lookup) -> Vec<Witness> {
         let pdu = self.pdu;
         let key = pdu.state_key.as_deref();
-        let mut pairs =
-            select_auth_events(self.version, &pdu.kind, &pdu.sender, key, &pdu.content);
+        let mut pairs = select_auth_events(self.version, &pdu.kind, &pdu.sender, key, &pdu.content);
         if pdu.kind != "m.room.create" && !pairs.iter().any(|(kind, _)| *kind == "m.room.create") {
             pairs.insert(0, ("m.room.create", String::new()));
         }

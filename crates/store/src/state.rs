@@ -402,7 +402,8 @@ fn edit_children(
     let mut parts: Vec<(u8, Piece)> = Vec::with_capacity(16);
     for nibble in 0..16 {
         // What is to be taken out may have nothing in common with what is here.
-        let here = |(slot, _): &&Edit| slot.nibble(depth) == nibble && slot.common(&sample) >= depth;
+        let here =
+            |(slot, _): &&Edit| slot.nibble(depth) == nibble && slot.common(&sample) >= depth;
         let changes: Vec<Edit> = changes.iter().filter(here).copied().collect();
         let child = children.iter().find(|child| child.0 == nibble);
         let part = match child {

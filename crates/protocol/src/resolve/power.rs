@@ -21,7 +21,8 @@ pub(super) fn sorted(
     rules: &AuthorizationRules,
     full: &BTreeSet<Event>,
 ) -> Vec<Event> {
-    let is_power = |event: &&Event| facts.get(**event).is_some_and(|f| is_power_event(&f.known.pdu));
+    let is_power =
+        |event: &&Event| facts.get(**event).is_some_and(|f| is_power_event(&f.known.pdu));
     let mut found: BTreeSet<Event> = full.iter().filter(is_power).copied().collect();
     let mut waiting: Vec<Event> = found.iter().copied().collect();
     while let Some(event) = waiting.pop() {

@@ -16,6 +16,9 @@ use serde_json::{Value, json, value::to_raw_value};
 /// The state of a room.
 pub(crate) type State = BTreeMap<(String, String), Event>;
 
+/// The places in which states differ, with what each has there.
+pub(crate) type Differing = BTreeMap<(String, String), Vec<Option<Event>>>;
+
 /// An event with its place in the graphs.
 pub(crate) struct Made {
     pub(crate) known: Known,
@@ -44,7 +47,7 @@ pub(crate) struct Says {
 }
 
 /// How a resolution went.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) events: usize,
     pub(crate) slots: usize,
@@ -161,38 +164,9 @@ impl Room {
 
     /// What these states resolve to.
     pub(crate) fn resolve(&self, states: &[State]) -> (State, Cost) {
-        let (agreed, conflict) = split(states);
-        let mut cost = Cost::default();
-        let slots: Vec<_> = conflict.into_values().collect();
-        if slots.is_empty() {
-            return (agreed, cost);
-        }
-        let conflict = Conflict { create: CREATE, states: states.len(), slots };
-        let mut machine = Resolution::new(&self.rules, conflict).unwrap();
-        let settled: OnceCell<HashSet<Event>> = OnceCell::new();
-        let found = loop {
-            cost.steps += 1;
-            match machine.step() {
-                Step::Done(found) => break found,
-                Step::Missing(missing) => {
-                    cost.events += missing.events.len();
-                    cost.slots += missing.slots.len();
-                    cost.settled += missing.settled.len();
-                    for event in missing.events {
-                        machine.tell_event(event, self.get(event).known.clone());
-                    }
-                    for (kind, key) in missing.slots {
-                        let event = agreed.get(&pair(&kind, &key)).copied();
-                        machine.tell_slot(&kind, &key, event);
-                    }
-                    for event in missing.settled {
-                        let chain = settled.get_or_init(|| self.chain(agreed.values().copied()));
-                        machine.tell_settled(event, chain.contains(&event));
-                    }
-                }
-            }
-        };
-        let mut resolved = agreed;
+        let meeting = Meeting::new(self, states);
+        let (found, cost) = meeting.resolve();
+        let mut resolved = meeting.agreed;
         resolved.extend(found.into_iter().map(|event| (self.slot(event), event)));
         (resolved, cost)
     }
@@ -227,7 +201,7 @@ impl Room {
 }
 
 /// What states agree on, and where they differ.
-pub(crate) fn split(states: &[State]) -> (State, BTreeMap<(String, String), Vec<Option<Event>>>) {
+pub(crate) fn split(states: &[State]) -> (State, Differing) {
     let pairs: BTreeSet<&(String, String)> = states.iter().flat_map(|s| s.keys()).collect();
     let (mut agreed, mut differing) = (State::new(), BTreeMap::new());
     for pair in pairs {
@@ -242,4 +216,55 @@ pub(crate) fn split(states: &[State]) -> (State, BTreeMap<(String, String), Vec<
         }
     }
     (agreed, differing)
+}
+
+/// States that come together, and what there is to know of them.
+pub(crate) struct Meeting<'a> {
+    room: &'a Room,
+    agreed: State,
+    conflict: Conflict,
+    settled: OnceCell<HashSet<Event>>,
+}
+
+impl<'a> Meeting<'a> {
+    pub(crate) fn new(room: &'a Room, states: &[State]) -> Meeting<'a> {
+        let (agreed, conflict) = split(states);
+        let slots = conflict.into_values().collect();
+        let conflict = Conflict { create: CREATE, states: states.len(), slots };
+        Meeting { room, agreed, conflict, settled: OnceCell::new() }
+    }
+
+    /// The events that are in the auth chain of what all agree on.
+    pub(crate) fn settled(&self) -> &HashSet<Event> {
+        self.settled.get_or_init(|| self.room.chain(self.agreed.values().copied()))
+    }
+
+    /// What is in the resolved state where the states differ.
+    pub(crate) fn resolve(&self) -> (Vec<Event>, Cost) {
+        let mut cost = Cost::default();
+        if self.conflict.slots.is_empty() {
+            return (Vec::new(), cost);
+        }
+        let mut machine = Resolution::new(&self.room.rules, self.conflict.clone()).unwrap();
+        loop {
+            cost.steps += 1;
+            let missing = match machine.step() {
+                Step::Done(found) => return (found, cost),
+                Step::Missing(missing) => missing,
+            };
+            cost.events += missing.events.len();
+            cost.slots += missing.slots.len();
+            cost.settled += missing.settled.len();
+            for event in missing.events {
+                machine.tell_event(event, self.room.get(event).known.clone());
+            }
+            for (kind, key) in missing.slots {
+                let event = self.agreed.get(&pair(&kind, &key)).copied();
+                machine.tell_slot(&kind, &key, event);
+            }
+            for event in missing.settled {
+                machine.tell_settled(event, self.settled().contains(&event));
+            }
+        }
+    }
 }

@@ -70,10 +70,7 @@ pub(crate) fn ruma(room: &Room, states: &[State]) -> State {
         let pdu = made.known.pdu.clone();
         let kind = TimelineEventType::from(pdu.kind.as_str());
         numbers.insert(pdu.event_id.clone(), Event(n as u64));
-        events.insert(
-            pdu.event_id.clone(),
-            Theirs { pdu, kind, rejected: made.known.rejected },
-        );
+        events.insert(pdu.event_id.clone(), Theirs { pdu, kind, rejected: made.known.rejected });
     }
     let id = |event: &Event| room.get(*event).known.pdu.event_id.clone();
     let maps: Vec<StateMap<OwnedEventId>> = states

@@ -87,8 +87,11 @@ fn id(dice: &mut Dice, n: usize) -> String {
 
 fn levels(version: &RoomVersionId, users: &[(&str, i64)], invite: i64) -> Value {
     let creator = (*version != RoomVersionId::V12).then_some(("@a:x", 100));
-    let users: serde_json::Map<String, Value> =
-        creator.iter().chain(users).map(|(user, level)| ((*user).to_owned(), json!(level))).collect();
+    let users: serde_json::Map<String, Value> = creator
+        .iter()
+        .chain(users)
+        .map(|(user, level)| ((*user).to_owned(), json!(level)))
+        .collect();
     json!({ "users": users, "invite": invite, "events": { "m.room.topic": 0 } })
 }
 
@@ -98,7 +101,7 @@ fn deed(dice: &mut Dice, version: &RoomVersionId, n: usize) -> Says {
     let member = |membership: &str| json!({ "membership": membership });
     let (kind, key, content) = match dice.below(16) {
         0..=2 => ("m.room.member", sender, json!({ "membership": "join", "displayname": n })),
-        3 => ("m.room.member", sender, member("leave")),
+        3 => ("m.room.member", sender, member(["leave", "knock"][dice.below(2)])),
         4 => ("m.room.member", other, member("invite")),
         5 => ("m.room.member", other, member("leave")),
         6 | 7 => ("m.room.member", other, member("ban")),
