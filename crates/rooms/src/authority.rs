@@ -8,7 +8,9 @@ use ruma::{EventId, OwnedEventId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{
-    CacheSpace, Direction, Kind, Tx, View, event, room,
+    CacheSpace, Direction, Kind, Tx, View,
+    event::{self, Stored},
+    room,
     schema::{AUTHORITIES, Authority, CITATIONS},
     state::Slot,
     user,
@@ -18,6 +20,11 @@ static KNOWN: CacheSpace = CacheSpace { tag: 35, owned: Some(Kind::Event) };
 
 /// What a decoded event costs beside its content: its ids and the map they lie in.
 const KNOWN_OVERHEAD: usize = 1024;
+/// From so many events on, they are read together, even if some are in the cache: where reading costs a trip, that is
+/// worth more.
+const MANY: usize = 8;
+/// Events read in one trip, each some kilobytes decoded.
+const BATCH: usize = 1_000;
 /// Citations read at once: mostly the first few tell.
 const PAGE: usize = 32;
 
@@ -63,15 +70,42 @@ pub(crate) fn citations(view: &View, event: Event, before: Event) -> Reply<Vec<(
 /// # Errors
 /// A fault if it is not here, or no state event.
 pub(crate) fn known(view: &View, event: Event) -> Reply<Arc<Known>> {
-    view.cached(&KNOWN, u128::from(event.0), |view| {
-        let authority = view.get(&AUTHORITIES, (event,))?;
-        let authority =
-            authority.ok_or_else(|| Error::fault(format!("{event} is no state event")))?;
-        let pdu = pdu(view, event)?;
+    let load = |view: &View| {
+        let mut read = read(view, &[event])?;
+        read.pop().ok_or_else(|| Error::fault(format!("event {event} is missing")))
+    };
+    view.cached(&KNOWN, u128::from(event.0), load)
+}
+
+/// Several of them, in the order asked; many in one trip.
+///
+/// # Errors
+/// As [`known`].
+pub(crate) fn known_all(view: &View, events: &[Event]) -> Reply<Vec<Arc<Known>>> {
+    if events.len() < MANY {
+        return events.iter().map(|event| known(view, *event)).collect();
+    }
+    let mut found = Vec::with_capacity(events.len());
+    for events in events.chunks(BATCH) {
+        for (event, read) in events.iter().zip(read(view, events)?) {
+            found.push(view.cached(&KNOWN, u128::from(event.0), |_| Ok(read))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The events with what they weigh in the cache.
+fn read(view: &View, events: &[Event]) -> Reply<Vec<(Known, usize)>> {
+    let authorities = view.get_many(&AUTHORITIES, events.iter().map(|event| (*event,)))?;
+    let known = |((stored, rest), authority): ((Stored, String), Option<Authority>)| {
+        let authority = authority
+            .ok_or_else(|| Error::fault(format!("event {} is no state event", stored.event)))?;
+        let pdu = pdu_of(view, &stored, &rest)?;
         let bytes = pdu.content.get().len() + KNOWN_OVERHEAD;
         let Authority { auth, rank, rejected } = authority;
         Ok((Known { pdu: Arc::new(pdu), auth, rank, rejected }, bytes))
-    })
+    };
+    event::whole(view, events)?.into_iter().zip(authorities).map(known).collect()
 }
 
 /// The part of a stored event that only servers need, as far as the rules ask for it.
@@ -102,9 +136,13 @@ fn ids(named: Vec<Named>) -> Vec<OwnedEventId> {
 /// # Errors
 /// A fault if it is not here.
 pub(crate) fn pdu(view: &View, event: Event) -> Reply<Pdu> {
-    let stored = event::load(view, event)?;
+    pdu_of(view, &*event::load(view, event)?, &event::rest(view, event)?)
+}
+
+fn pdu_of(view: &View, stored: &Stored, rest: &str) -> Reply<Pdu> {
+    let event = stored.event;
     let broken = |e: serde_json::Error| Error::fault(format!("event {event} is broken: {e}"));
-    let rest: Rest = serde_json::from_str(&event::rest(view, event)?).map_err(broken)?;
+    let rest: Rest = serde_json::from_str(rest).map_err(broken)?;
     let content = RawValue::from_string(stored.content().to_owned()).map_err(broken)?;
     Ok(Pdu {
         event_id: stored.id.clone(),

@@ -104,8 +104,9 @@ fn drive(view: &View, mut machine: Resolution, agreed: &mut Agreed<'_>) -> Reply
             Step::Done(found) => return Ok(found),
             Step::Missing(missing) => missing,
         };
-        for event in missing.events {
-            machine.tell_event(event, (*authority::known(view, event)?).clone());
+        let known = authority::known_all(view, &missing.events)?;
+        for (event, known) in missing.events.into_iter().zip(known) {
+            machine.tell_event(event, (*known).clone());
         }
         for (kind, key) in missing.slots {
             let event = agreed.get(Slot::of(&kind, &key))?;

@@ -60,7 +60,9 @@ pub(crate) fn room(version: &RoomVersionId, seed: u64, size: usize) -> Room {
         // Sometimes one end, sometimes the join of several, sometimes a new branch from the past.
         let from_past = dice.below(4) == 0;
         for _ in 0..=dice.below(3) {
-            let past = || (last.0..room.events.len() as u64).map(Event).collect::<Vec<_>>();
+            // Seldom from before there were members and power levels.
+            let first = if dice.below(10) == 0 { 0 } else { last.0 };
+            let past = || (first..room.events.len() as u64).map(Event).collect::<Vec<_>>();
             let event = if from_past { *dice.one(&past()) } else { *dice.one(&ends) };
             if !prev.contains(&event) {
                 prev.push(event);
