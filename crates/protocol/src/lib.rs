@@ -15,6 +15,7 @@ pub mod pdu;
 pub mod power;
 pub mod push;
 pub mod relation;
+pub mod resolve;
 pub mod room;
 pub mod transfer;
 pub mod version;

@@ -18,7 +18,7 @@ use store::{
 };
 
 use crate::{
-    chosen,
+    authority, chosen,
     ground::{self, Ground},
     member_rows::{self, Change},
     redaction, relate,
@@ -201,6 +201,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     };
     let halves = split(pdu);
     event::insert(tx, event, &pdu.event_id, row, &halves.client, &halves.rest);
+    authority::record(tx, room, event, pdu)?;
     // The event follows the newest of them all; older extremities beyond the limit stay.
     let left = head.extremities.len().saturating_sub(PREV_EVENTS_MAX);
     head.extremities.truncate(left);

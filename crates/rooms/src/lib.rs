@@ -6,10 +6,12 @@
 
 pub mod alias;
 mod append;
+mod authority;
 pub mod ban;
 mod chosen;
 pub mod create;
 pub mod directory;
+pub mod explain;
 pub mod forget;
 mod ground;
 pub mod invite;
@@ -26,6 +28,7 @@ pub mod redact;
 mod redaction;
 mod relate;
 mod render;
+pub mod resolve;
 pub mod send;
 pub mod state;
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! never change one, never reuse a dropped tag. Adding a keyspace = one constant here and a line in the golden test.
 
 mod account;
+mod authority;
 #[cfg(test)]
 mod golden;
 mod media;
 mod room;
 
 pub use account::*;
+pub use authority::*;
 pub use media::*;
 pub use room::*;
 

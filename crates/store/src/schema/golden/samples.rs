@@ -39,6 +39,7 @@ pub(super) fn all() -> Vec<Sample> {
         tokens(),
         kept(),
         media(),
+        authority(),
     ]
     .into_iter()
     .flatten()
@@ -50,6 +51,15 @@ fn everything_else() -> Vec<Sample> {
         sample(&IDS, 1, (7,), A),
         sample(&CURSORS, 1, (text("search"),), Seq(A)),
         sample(&FACTS, 1, (text("a\0b"),), text("välue")),
+    ]
+}
+
+fn authority() -> Vec<Sample> {
+    let authority = Authority { auth: vec![Event(A), Event(B)], rank: 7, rejected: true };
+    vec![
+        sample(&AUTHORITIES, 1, (Event(A),), Authority::default()),
+        sample(&AUTHORITIES, 2, (Event(B),), authority),
+        sample(&CITATIONS, 1, (Event(A), Event(B)), Slot::of("m.room.member", "@a:x")),
     ]
 }
 
