@@ -24,7 +24,6 @@ pub mod receipt;
 pub mod redact;
 mod redaction;
 mod relate;
-mod render;
 pub mod send;
 pub mod state;
 #[cfg(test)]

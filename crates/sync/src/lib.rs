@@ -9,13 +9,16 @@ pub mod client_event;
 pub mod context;
 pub mod filter;
 pub mod gate;
+pub mod heroes;
 pub mod json;
 pub mod messages;
 pub mod relations;
 pub mod search;
+pub mod state;
 pub mod threads;
 mod timeline;
 pub mod token;
+mod told;
 pub mod unread;
 pub mod v3;
 

@@ -375,8 +375,7 @@ pub fn rules(view: &View, viewer: User, viewer_id: &UserId) -> Reply<Arc<UserRul
 }
 
 fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
-    let joined = event::order(view, member)?.unwrap_or_default();
-    let joined = first_join(view, member, joined)?;
+    let joined = event::order(view, room::stay_began(view, member)?)?.unwrap_or_default();
     let mut read = Read { all: joined, ..Read::default() };
     let rows: Vec<((Room, User, String, u8), Receipt)> =
         view.under(&RECEIPTS, (room, viewer), RECEIPTS_MAX)?;
@@ -395,23 +394,4 @@ fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read
         }
     }
     Ok(read)
-}
-
-/// Member events of one stay looked back through: profile changes between join and now.
-const STAY_STEPS_MAX: usize = 200;
-
-/// When this stay began: the member event that first said `join`, not the last change of name.
-fn first_join(view: &View, member: Event, order: Seq) -> Reply<Seq> {
-    let mut at = order;
-    let mut stored = event::load(view, member)?;
-    for _ in 0..STAY_STEPS_MAX {
-        let Some(before) = stored.row.replaces else { break };
-        let before = event::load(view, before)?;
-        if crate::gate::standing(&before) != Some(store::schema::Standing::Join) {
-            break;
-        }
-        at = event::order(view, before.event)?.unwrap_or(at);
-        stored = before;
-    }
-    Ok(at)
 }

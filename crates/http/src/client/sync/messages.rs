@@ -1,8 +1,8 @@
 //! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`.
 
 use ::sync::{
-    filter::{FILTER_BYTES_MAX, RoomEvents},
-    messages::{Page, Reader},
+    filter::RoomEvents,
+    messages::Page,
 };
 use base::{Error, Reply};
 use http::Method;
@@ -13,6 +13,7 @@ use super::{direction, event_id, limit, room_id, token};
 use crate::{
     answer::Json,
     asked::Asked,
+    client::reader,
     handler::{Around, Auth, Caller, Routes},
 };
 
@@ -46,21 +47,12 @@ pub(super) fn known(caller: Option<Caller>) -> Reply<Caller> {
     caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))
 }
 
-pub(super) fn reader(caller: &Caller) -> Reader<'_> {
-    Reader { user: caller.user, id: &caller.id, device: &caller.device }
-}
-
 /// The `filter` of a query: a room event filter as JSON.
 fn filter(asked: &Asked) -> Reply<RoomEvents> {
     let Some(text) = asked.query("filter").filter(|f| !f.is_empty()) else {
         return Ok(RoomEvents::compile(&RoomEventFilter::default()));
     };
-    if text.len() > FILTER_BYTES_MAX {
-        return Err(Error::too_large("the filter is too large"));
-    }
-    let filter = serde_json::from_str(&text)
-        .map_err(|e| Error::invalid_param(format!("bad filter: {e}")))?;
-    Ok(RoomEvents::compile(&filter))
+    RoomEvents::parse(&text)
 }
 
 fn messages(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {

@@ -7,12 +7,13 @@ use store::{Direction, View};
 
 use super::{
     direction, event_id, flag, limit,
-    messages::{known, reader},
+    messages::known,
     room_id, token,
 };
 use crate::{
     answer::Json,
     asked::Asked,
+    client::reader,
     handler::{Around, Auth, Caller, Routes},
 };
 
