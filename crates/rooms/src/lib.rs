@@ -11,6 +11,7 @@ pub mod create;
 pub mod directory;
 pub mod forget;
 mod ground;
+pub mod hierarchy;
 pub mod invite;
 pub mod join;
 pub mod kick;
@@ -26,6 +27,7 @@ mod redaction;
 mod relate;
 pub mod send;
 pub mod state;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 pub mod typing;

@@ -75,12 +75,7 @@ pub fn members_upto(view: &View, room: Room, limit: usize) -> Reply<Vec<(User, M
 }
 
 /// Writes how a user stands to a room, from the room's side; returns how they stood before.
-pub fn set_member(
-    tx: &mut Tx,
-    room: Room,
-    user: User,
-    member: Member,
-) -> Reply<Option<Member>> {
+pub fn set_member(tx: &mut Tx, room: Room, user: User, member: Member) -> Reply<Option<Member>> {
     let old = tx.get(&MEMBERS, (room, user))?;
     if let Some(old) = old {
         tx.delete(&MEMBERS_IN_ORDER, (room, group(old.standing), old.event));

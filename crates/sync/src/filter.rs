@@ -62,8 +62,7 @@ impl RoomEvents {
             return Err(Error::too_large("the filter is too large"));
         }
         let bad = |why: String| Error::invalid_param(format!("bad filter: {why}"));
-        let filter: RoomEventFilter =
-            serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let filter: RoomEventFilter = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
         let matcher = EventMatcher::parse(text).map_err(|e| bad(e.to_string()))?;
         Ok(RoomEvents::with(&filter, matcher))
     }

@@ -176,7 +176,9 @@ impl<'a> Gate<'a> {
         let presence =
             Presence::read(member.and_then(|m| room::standing(&m)).map(Standing::as_str));
         let presence = match (self.past, presence) {
-            (Past::Counts, presence) | (Past::OnlyInvites, presence @ Presence::Invited) => presence,
+            (Past::Counts, presence) | (Past::OnlyInvites, presence @ Presence::Invited) => {
+                presence
+            }
             (Past::OnlyInvites | Past::Forgotten, _) => Presence::Absent,
         };
         self.at_root.borrow_mut().insert(root, (history, presence));

@@ -31,8 +31,7 @@ fn is_named(view: &View, root: Root) -> Reply<bool> {
         alias: Option<String>,
     }
     for (kind, is_name) in [("m.room.name", true), ("m.room.canonical_alias", false)] {
-        let names: Option<Names> =
-            room::state(view, root, kind, "")?.and_then(|e| e.content_as());
+        let names: Option<Names> = room::state(view, root, kind, "")?.and_then(|e| e.content_as());
         let text = names.and_then(|n| if is_name { n.name } else { n.alias });
         if text.is_some_and(|t| !t.is_empty()) {
             return Ok(true);

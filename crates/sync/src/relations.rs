@@ -125,8 +125,7 @@ fn gather(
                     continue;
                 }
                 let child = event::load(view, relation.child)?;
-                let there =
-                    child.row.room == parent.row.room && child.row.redacted_by.is_none();
+                let there = child.row.room == parent.row.room && child.row.redacted_by.is_none();
                 let ignored = child.row.state_key.is_none() && writer.ignores(relation.sender)?;
                 if there && !ignored && gate.sees(&child, order)? {
                     found.insert(order, child);

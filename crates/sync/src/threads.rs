@@ -7,14 +7,7 @@ use store::{
     schema::{THREADS, Thread},
 };
 
-use crate::{
-    access,
-    client_event::Writer,
-    gate::Gate,
-    json::Out,
-    messages::Reader,
-    token::Token,
-};
+use crate::{access, client_event::Writer, gate::Gate, json::Out, messages::Reader, token::Token};
 
 /// Threads of one room that are looked at.
 const THREADS_MAX: usize = 50_000;

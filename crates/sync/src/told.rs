@@ -60,7 +60,8 @@ impl Told {
             (Some(since), sent) => {
                 if let Some((upto, members)) = sent.filter(|(upto, _)| *upto == since) {
                     let arrived = members.into_iter();
-                    note.known.extend(arrived.map(|(room, user, event)| ((room, user), (event, upto))));
+                    note.known
+                        .extend(arrived.map(|(room, user, event)| ((room, user), (event, upto))));
                 }
                 // An older token: the client may have lost what came later.
                 if note.known.values().any(|(_, at)| *at > since) {

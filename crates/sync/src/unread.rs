@@ -13,7 +13,7 @@ use std::{
 use base::{Event, Reply, Room, Seq, User};
 use protocol::{
     power::PowerLevels,
-    push::{CompiledRules, Context, Flat, with_defaults},
+    push::{CompiledRules, Context, Flat, Outcome, with_defaults},
 };
 use ruma::{RoomVersionId, UserId, push::Ruleset};
 use serde::Deserialize;
@@ -73,13 +73,24 @@ impl Counts {
 
 /// Where the user has read up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Read {
+pub(crate) struct Read {
     /// Nothing at or before this counts: the unthreaded receipt, or the user's join.
     all: Seq,
     /// In the main timeline.
     main: Seq,
     /// In threads.
     threads: BTreeMap<Event, Seq>,
+}
+
+impl Read {
+    /// Up to where a thread, or what is in none, has been read.
+    pub(crate) fn upto(&self, thread: Option<Event>) -> Seq {
+        let apart = match thread {
+            None => self.main,
+            Some(root) => self.threads.get(&root).copied().unwrap_or_default(),
+        };
+        apart.max(self.all)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -145,7 +156,8 @@ pub fn counts(
         None => Fold::new(read.clone(), rules.stamp),
     };
     if fold.upto < view.head() {
-        let mut folder = Folder { view, viewer, room, rules: &rules.compiled, levels: None };
+        let judge = Judge::new(view, room, &rules.compiled);
+        let mut folder = Folder { view, viewer, room, judge };
         if !folder.run(&mut fold)? {
             // A redaction took back something already counted: once more from the receipts.
             fold = Fold::new(read, rules.stamp);
@@ -206,9 +218,7 @@ struct Folder<'a> {
     view: &'a View,
     viewer: User,
     room: Room,
-    rules: &'a CompiledRules,
-    /// Power levels of the last state looked at.
-    levels: Option<(store::state::Root, PowerLevels)>,
+    judge: Judge<'a>,
 }
 
 impl Folder<'_> {
@@ -261,26 +271,38 @@ impl Folder<'_> {
             }
             return Ok(());
         }
-        let read = match thread {
-            None => fold.read.main,
-            Some(root) => fold.read.threads.get(&root).copied().unwrap_or_default(),
-        };
-        if seq <= read.max(fold.read.all) || stored.row.redacted_by.is_some() {
+        if seq <= fold.read.upto(thread) || stored.row.redacted_by.is_some() {
             return Ok(());
         }
-        let (notify, highlight) = self.judge(stored)?;
-        if notify {
+        let outcome = self.judge.outcome(stored)?;
+        if outcome.notify {
             let count = match thread {
                 None => &mut fold.counts.main,
                 Some(root) => fold.counts.threads.entry(root).or_default(),
             };
             count.notifications += 1;
-            count.highlights += u64::from(highlight);
+            count.highlights += u64::from(outcome.highlight);
         }
         Ok(())
     }
+}
 
-    fn judge(&mut self, stored: &Stored) -> Reply<(bool, bool)> {
+/// Asks one user's push rules about the events of one room.
+pub(crate) struct Judge<'a> {
+    view: &'a View,
+    room: Room,
+    rules: &'a CompiledRules,
+    /// Power levels of the last state looked at.
+    levels: Option<(store::state::Root, PowerLevels)>,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(view: &'a View, room: Room, rules: &'a CompiledRules) -> Judge<'a> {
+        Judge { view, room, rules, levels: None }
+    }
+
+    /// What the rules say of an event.
+    pub(crate) fn outcome(&mut self, stored: &Stored) -> Reply<Outcome<'a>> {
         let flat = self.view.cached(&FLAT, u128::from(stored.event.0), |_| {
             Ok((Flat::of_event(stored.client()), FLAT_WEIGHT * stored.client().len() + 512))
         })?;
@@ -303,7 +325,7 @@ impl Folder<'_> {
             display_name: None,
         };
         let outcome = self.rules.evaluate(&flat, &context);
-        Ok((outcome.notify, outcome.notify && outcome.highlight))
+        Ok(Outcome { highlight: outcome.notify && outcome.highlight, ..outcome })
     }
 }
 
@@ -374,7 +396,8 @@ pub fn rules(view: &View, viewer: User, viewer_id: &UserId) -> Reply<Arc<UserRul
     })
 }
 
-fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
+/// Up to where a user who joined with `member` has read a room.
+pub(crate) fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
     let joined = event::order(view, room::stay_began(view, member)?)?.unwrap_or_default();
     let mut read = Read { all: joined, ..Read::default() };
     let rows: Vec<((Room, User, String, u8), Receipt)> =

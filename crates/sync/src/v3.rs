@@ -16,9 +16,7 @@ use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
 use self::changes::Changes;
-use crate::{
-    client_event::ignored, filter::RoomEvents, json::Out, token::Token, told::Told,
-};
+use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token, told::Told};
 
 /// What a client asks.
 pub struct Ask {

@@ -37,7 +37,7 @@ impl<'a> Looking<'a> {
     fn new(world: &'a World, view: &'a View, user: usize, room: usize) -> Reply<Looking<'a>> {
         let (number, id) = &world.users[user % USERS];
         let (room, room_id) = &world.rooms[room % ROOMS];
-        let (events, _) = naive(view, *room, id)?;
+        let (mut events, _) = naive(view, *room, id)?;
         let history = ("m.room.history_visibility".to_owned(), String::new());
         let history = events.last().and_then(|e| e.after().get(&history).cloned());
         let history = history.and_then(|id| events.iter().find(|e| e.id == id));
@@ -52,6 +52,16 @@ impl<'a> Looking<'a> {
             }
             _ => None,
         };
+        let mine = store::room::membership(view, *number, *room)?;
+        // Who was never there, or has forgotten it, sees what anyone sees, and what an invite shows.
+        let joined = mine.as_ref().is_some_and(|m| m.standing == Standing::Join);
+        let forgotten = mine.as_ref().is_some_and(|m| m.forgotten);
+        let was_there = mine.is_some_and(|m| m.was_joined && !m.forgotten);
+        if !joined && !was_there {
+            for event in &mut events {
+                event.visible = event.open || (event.by_invite && !forgotten);
+            }
+        }
         let reader = Reader { user: *number, id, device: "D" };
         Ok(Looking { view, reader, room_id, events, upto })
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod media;
+mod query;
 mod rooms;
 mod sync;
 #[cfg(test)]

@@ -291,12 +291,7 @@ impl Context<'_> {
     }
 
     /// Takes down which member events the answer tells, the last one of each user.
-    fn note_members(
-        &self,
-        room: Room,
-        state: &[Arc<Stored>],
-        window: &Window,
-    ) -> Reply<()> {
+    fn note_members(&self, room: Room, state: &[Arc<Stored>], window: &Window) -> Reply<()> {
         if self.told.is_none() {
             return Ok(());
         }

@@ -10,10 +10,7 @@ use store::{
 };
 
 use super::{Context, StateAfter};
-use crate::{
-    gate::Gate,
-    json::Out,
-};
+use crate::{gate::Gate, json::Out};
 
 impl Context<'_> {
     /// Has this membership changed for the client?

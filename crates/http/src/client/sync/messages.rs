@@ -1,19 +1,19 @@
-//! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`.
+//! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`; the old
+//! `GET /events/{eventId}`.
 
-use ::sync::{
-    filter::RoomEvents,
-    messages::Page,
-};
-use base::{Error, Reply};
+use ::sync::{filter::RoomEvents, messages::Page};
+use base::Reply;
 use http::Method;
 use ruma::api::client::filter::RoomEventFilter;
 use store::View;
 
-use super::{direction, event_id, limit, room_id, token};
 use crate::{
     answer::Json,
     asked::Asked,
-    client::reader,
+    client::{
+        query::{direction, event_id, known, limit, room_id, token},
+        reader,
+    },
     handler::{Around, Auth, Caller, Routes},
 };
 
@@ -40,11 +40,12 @@ pub(super) fn routes() -> Routes {
             Auth::Required,
             event,
         )
-}
-
-/// The caller of an endpoint that requires one.
-pub(super) fn known(caller: Option<Caller>) -> Reply<Caller> {
-    caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))
+        .raw_read(
+            Method::GET,
+            &["/_matrix/client/v3/events/{eventId}"],
+            Auth::Required,
+            event_anywhere,
+        )
 }
 
 /// The `filter` of a query: a room event filter as JSON.
@@ -72,7 +73,7 @@ fn messages(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) ->
 
 fn context(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = known(caller)?;
-    let (room, event) = (room_id(&asked)?, event_id(&asked)?);
+    let (room, event) = (room_id(&asked)?, event_id(&asked, 1)?);
     let limit = limit(&asked, LIMIT_DEFAULT)?;
     let filter = filter(&asked)?;
     ::sync::context::context(view, &reader(&caller), &room, &event, limit, &filter).map(Json::from)
@@ -80,6 +81,12 @@ fn context(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> 
 
 fn event(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = known(caller)?;
-    let (room, event) = (room_id(&asked)?, event_id(&asked)?);
+    let (room, event) = (room_id(&asked)?, event_id(&asked, 1)?);
     ::sync::messages::event(view, &reader(&caller), &room, &event).map(Json::from)
+}
+
+fn event_anywhere(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = known(caller)?;
+    let event = event_id(&asked, 0)?;
+    ::sync::messages::event_anywhere(view, &reader(&caller), &event).map(Json::from)
 }
