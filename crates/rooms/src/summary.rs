@@ -92,6 +92,9 @@ pub(crate) fn describe(view: &View, room: Room) -> Reply<Map<String, Value>> {
         }
     }
     let rules = join_rules(view, room)?;
+    // Left out it would mean `public`; a room without the event is open to the invited.
+    let rule = rules.as_ref().map_or("invite", |rules| &rules.join_rule);
+    summary.insert("join_rule".to_owned(), rule.into());
     let restricted = |r: &JoinRules| matches!(&*r.join_rule, "restricted" | "knock_restricted");
     if let Some(rules) = rules.filter(restricted) {
         let allowed: Vec<&ruma::OwnedRoomId> = rules.rooms().take(ALLOWED_MAX).collect();

@@ -83,6 +83,27 @@ impl<'a> Looking<'a> {
             let event = self.of(&id);
             assert!(event.visible, "{} sees {} {id} in {body:#}", self.reader.id, event.kind);
         }
+        self.check_replaced(body);
+    }
+
+    /// Content that was replaced is shown to whoever may see the event that had it, and to nobody else.
+    fn check_replaced(&self, value: &Value) {
+        match value {
+            Value::Object(object) => {
+                if let Some(replaced) = object.get("replaces_state") {
+                    let replaced = self.of(replaced.as_str().unwrap());
+                    let shown = object.get("prev_content");
+                    assert_eq!(shown, replaced.visible.then_some(&replaced.content));
+                }
+                for (key, inner) in object {
+                    if !["content", "prev_content"].contains(&key.as_str()) {
+                        self.check_replaced(inner);
+                    }
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|inner| self.check_replaced(inner)),
+            _ => {}
+        }
     }
 
     /// All pages from a token on.
@@ -215,6 +236,8 @@ impl<'a> Looking<'a> {
         let children = || self.visible().filter(|e| !e.redacted && is_child(e, event));
         let newest = children().rfind(|e| how(e) == "m.thread").map(|e| e.id.as_str());
         assert_eq!(bundle["m.thread"]["latest_event"]["event_id"].as_str(), newest);
+        let replies = children().filter(|e| how(e) == "m.thread").count() as u64;
+        assert_eq!(bundle["m.thread"]["count"].as_u64().unwrap_or(0), replies);
         let can = event.state_key.is_none() && !event.redacted && how(event) != "m.replace";
         let edited = children()
             .any(|e| how(e) == "m.replace" && e.sender == event.sender && e.kind == event.kind);
