@@ -18,6 +18,8 @@ use store::{
     state::{self, Root},
 };
 
+pub use store::room::standing;
+
 /// One viewer looking at one room through one view.
 pub struct Gate<'a> {
     view: &'a View,

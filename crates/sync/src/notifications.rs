@@ -15,12 +15,7 @@ use store::{
 };
 
 use crate::{
-    client_event::Writer,
-    gate::Gate,
-    json::Out,
-    messages::Reader,
-    token::Token,
-    unread::{self, Judge, Read},
+    client_event::Writer, gate::Gate, json::Out, messages::Reader, token::Token, unread::Judge,
 };
 
 /// Events that the rules are asked about for one answer: about 20 ms.
@@ -43,12 +38,10 @@ pub fn notifications(
 ) -> Reply<String> {
     let limit = limit.clamp(1, PAGE_MAX);
     let upto = from.map_or(Seq::MAX, |token| token.seq);
-    let rules = unread::rules(view, reader.user, reader.id)?;
     let mut rooms = Vec::new();
     for (room, mine) in room::rooms_of(view, reader.user)?.iter() {
         if matches!(mine.standing, Standing::Join | Standing::Invite) {
-            let judge = Judge::new(view, *room, &rules.compiled);
-            rooms.push(InRoom::new(view, *room, mine, upto, judge)?);
+            rooms.push(InRoom::new(view, reader, *room, mine, upto)?);
         }
     }
     let mut newest: BinaryHeap<(Seq, Reverse<usize>)> = BinaryHeap::new();
@@ -91,22 +84,23 @@ struct InRoom<'a> {
     upto: Seq,
     /// Read and not yet taken, oldest first.
     rows: Vec<(Seq, Event)>,
-    read: Option<Read>,
 }
 
 impl<'a> InRoom<'a> {
     fn new(
-        view: &View,
+        view: &'a View,
+        reader: &Reader<'_>,
         room: Room,
         mine: &Membership,
         upto: Seq,
-        judge: Judge<'a>,
     ) -> Reply<InRoom<'a>> {
         let invited = mine.standing == Standing::Invite;
         let began = if invited { mine.event } else { room::stay_began(view, mine.event)? };
         let since = event::order(view, began)?.unwrap_or_default();
-        let (mine, rows, read) = (mine.clone(), Vec::new(), None);
-        let mut this = InRoom { judge, room, mine, since, upto, rows, read };
+        let joined = (!invited).then_some(mine.event);
+        let judge = Judge::new(view, reader.user, reader.id, room, joined)?;
+        let (mine, rows) = (mine.clone(), Vec::new());
+        let mut this = InRoom { judge, room, mine, since, upto, rows };
         if invited {
             // Of a room that they are not in, the invite is all that concerns them.
             this.rows.extend((since <= upto).then_some((since, this.mine.event)));
@@ -153,31 +147,20 @@ impl Told<'_> {
         stored: &Stored,
     ) -> Reply<bool> {
         let Told { view, reader, only_highlights } = *self;
-        if stored.row.sender == reader.user || stored.row.redacted_by.is_some() {
-            return Ok(false);
-        }
-        let outcome = room.judge.outcome(stored)?;
-        if !outcome.notify || (only_highlights && !outcome.highlight) {
+        let Some(verdict) = room.judge.notified(stored)? else { return Ok(false) };
+        if only_highlights && !verdict.highlight {
             return Ok(false);
         }
         let gate = Gate::new(view, room.room, reader.user, reader.id)?;
-        let writer = Writer::new(view, &gate, Some(reader.device));
         let invite = stored.event == room.mine.event;
-        if !(invite || gate.sees(stored, seq)?) || writer.ignores(stored.row.sender)? {
+        if !(invite || gate.sees(stored, seq)?) {
             return Ok(false);
         }
-        let read = match &room.read {
-            Some(read) => read,
-            None => {
-                let read = unread::read_upto(view, reader.user, room.room, room.mine.event)?;
-                room.read.insert(read)
-            }
-        };
-        let is_read = seq <= read.upto(unread::thread_of(view, stored)?);
-        let actions = serde_json::to_string(outcome.actions)
+        let writer = Writer::new(view, &gate, Some(reader.device));
+        let actions = serde_json::to_string(&verdict.actions)
             .map_err(|e| base::Error::fault(format!("actions of a push rule: {e}")))?;
         out.open().key("actions").raw(&actions);
-        out.key("read").flag(is_read && !invite);
+        out.key("read").flag(room.judge.has_read(seq, stored)?);
         out.key("room_id").text(&room::info(view, room.room)?.id);
         out.key("ts").number(stored.row.sent_at.0);
         out.key("event");

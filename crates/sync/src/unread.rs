@@ -5,17 +5,21 @@
 //! and rules it was made with, and is made anew if they differ.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
+use crate::client_event::ignored;
 use base::{Event, Reply, Room, Seq, User};
 use protocol::{
     power::PowerLevels,
     push::{CompiledRules, Context, Flat, Outcome, with_defaults},
 };
-use ruma::{RoomVersionId, UserId, push::Ruleset};
+use ruma::{
+    RoomVersionId, UserId,
+    push::{Action, Ruleset},
+};
 use serde::Deserialize;
 use store::{
     CacheSpace, Direction, Kind, View,
@@ -73,7 +77,7 @@ impl Counts {
 
 /// Where the user has read up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Read {
+struct Read {
     /// Nothing at or before this counts: the unthreaded receipt, or the user's join.
     all: Seq,
     /// In the main timeline.
@@ -83,8 +87,8 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    /// Up to where a thread, or what is in none, has been read.
-    pub(crate) fn upto(&self, thread: Option<Event>) -> Seq {
+    /// Up to where the main timeline or a thread was read.
+    fn of(&self, thread: Option<Event>) -> Seq {
         let apart = match thread {
             None => self.main,
             Some(root) => self.threads.get(&root).copied().unwrap_or_default(),
@@ -156,11 +160,10 @@ pub fn counts(
         None => Fold::new(read.clone(), rules.stamp),
     };
     if fold.upto < view.head() {
-        let judge = Judge::new(view, room, &rules.compiled);
-        let mut folder = Folder { view, viewer, room, judge };
+        let mut folder = Folder { view, viewer, room, rules, levels: None };
         if !folder.run(&mut fold)? {
             // A redaction took back something already counted: once more from the receipts.
-            fold = Fold::new(read, rules.stamp);
+            fold = Fold::new(read, folder.rules.stamp);
             folder.run(&mut fold)?;
         }
         if fold.since_kept >= KEEP_AFTER {
@@ -218,7 +221,9 @@ struct Folder<'a> {
     view: &'a View,
     viewer: User,
     room: Room,
-    judge: Judge<'a>,
+    rules: Arc<UserRules>,
+    /// Power levels of the last state looked at.
+    levels: Option<(store::state::Root, PowerLevels)>,
 }
 
 impl Folder<'_> {
@@ -271,43 +276,35 @@ impl Folder<'_> {
             }
             return Ok(());
         }
-        if seq <= fold.read.upto(thread) || stored.row.redacted_by.is_some() {
+        if seq <= fold.read.of(thread) || stored.row.redacted_by.is_some() {
             return Ok(());
         }
-        let outcome = self.judge.outcome(stored)?;
-        if outcome.notify {
+        let told = self.judge(stored, |o| (o.notify, o.notify && o.highlight))?;
+        if let Some((true, highlight)) = told {
             let count = match thread {
                 None => &mut fold.counts.main,
                 Some(root) => fold.counts.threads.entry(root).or_default(),
             };
             count.notifications += 1;
-            count.highlights += u64::from(outcome.highlight);
+            count.highlights += u64::from(highlight);
         }
         Ok(())
     }
-}
 
-/// Asks one user's push rules about the events of one room.
-pub(crate) struct Judge<'a> {
-    view: &'a View,
-    room: Room,
-    rules: &'a CompiledRules,
-    /// Power levels of the last state looked at.
-    levels: Option<(store::state::Root, PowerLevels)>,
-}
-
-impl<'a> Judge<'a> {
-    pub(crate) fn new(view: &'a View, room: Room, rules: &'a CompiledRules) -> Judge<'a> {
-        Judge { view, room, rules, levels: None }
-    }
-
-    /// What the rules say of an event.
-    pub(crate) fn outcome(&mut self, stored: &Stored) -> Reply<Outcome<'a>> {
+    /// What the rules say about an event; `None` if its sender is ignored.
+    fn judge<T>(
+        &mut self,
+        stored: &Stored,
+        take: impl FnOnce(Outcome<'_>) -> T,
+    ) -> Reply<Option<T>> {
+        let sender = user::id(self.view, stored.row.sender)?;
+        if self.rules.ignored.contains(sender.as_str()) {
+            return Ok(None);
+        }
         let flat = self.view.cached(&FLAT, u128::from(stored.event.0), |_| {
             Ok((Flat::of_event(stored.client()), FLAT_WEIGHT * stored.client().len() + 512))
         })?;
         let info = room::info(self.view, self.room)?;
-        let sender = user::id(self.view, stored.row.sender)?;
         if self.levels.as_ref().is_none_or(|(root, _)| *root != stored.row.before) {
             self.levels = Some((stored.row.before, levels(self.view, self.room, stored)?));
         }
@@ -324,8 +321,70 @@ impl<'a> Judge<'a> {
             sender_may_notify: &may,
             display_name: None,
         };
-        let outcome = self.rules.evaluate(&flat, &context);
-        Ok(Outcome { highlight: outcome.notify && outcome.highlight, ..outcome })
+        Ok(Some(take(self.rules.compiled.evaluate(&flat, &context))))
+    }
+}
+
+/// What to tell a user of an event that notifies them.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// It highlights.
+    pub highlight: bool,
+    /// It has a sound.
+    pub sound: bool,
+    /// The actions of the rule that matched.
+    pub actions: Vec<Action>,
+}
+
+/// Judges single events of a room for one user, by the same rules and receipts as [`counts`].
+pub struct Judge<'a> {
+    folder: Folder<'a>,
+    /// `None`: they are not in the room, so nothing of it can be read.
+    read: Option<Read>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge for a user who joined the room with `member`; `None`: who is only invited.
+    pub fn new(
+        view: &'a View,
+        viewer: User,
+        viewer_id: &UserId,
+        room: Room,
+        member: Option<Event>,
+    ) -> Reply<Judge<'a>> {
+        let rules = rules(view, viewer, viewer_id)?;
+        let read = member.map(|member| read_upto(view, viewer, room, member)).transpose()?;
+        Ok(Judge { folder: Folder { view, viewer, room, rules, levels: None }, read })
+    }
+
+    /// What to tell of the event at this place; `None`: nothing, because it does not notify, was read, is redacted, is the
+    /// user's own, or comes from someone they ignore.
+    pub fn verdict(&mut self, seq: Seq, stored: &Stored) -> Reply<Option<Verdict>> {
+        if self.has_read(seq, stored)? {
+            return Ok(None);
+        }
+        self.notified(stored)
+    }
+
+    /// Has the user read this event?
+    pub fn has_read(&self, seq: Seq, stored: &Stored) -> Reply<bool> {
+        let Some(read) = &self.read else { return Ok(false) };
+        Ok(seq <= read.of(thread_of(self.folder.view, stored)?))
+    }
+
+    /// As [`Judge::verdict`], also for an event that was read since.
+    pub fn notified(&mut self, stored: &Stored) -> Reply<Option<Verdict>> {
+        if stored.row.sender == self.folder.viewer || stored.row.redacted_by.is_some() {
+            return Ok(None);
+        }
+        let told = self.folder.judge(stored, |outcome| {
+            outcome.notify.then(|| Verdict {
+                highlight: outcome.highlight,
+                sound: outcome.sound.is_some(),
+                actions: outcome.actions.to_vec(),
+            })
+        })?;
+        Ok(told.flatten())
     }
 }
 
@@ -374,6 +433,8 @@ pub fn thread_of(view: &View, stored: &Stored) -> Reply<Option<Event>> {
 pub struct UserRules {
     /// The rules.
     pub compiled: CompiledRules,
+    /// Whose events do not notify, whatever the rules say: the user does not see them.
+    pub ignored: HashSet<String>,
     /// A hash of what they were made from.
     pub stamp: u64,
 }
@@ -389,15 +450,18 @@ pub fn rules(view: &View, viewer: User, viewer_id: &UserId) -> Reply<Arc<UserRul
         let stored = view.get(&ACCOUNT_DATA, key)?.map(|d| d.content);
         let mut hasher = DefaultHasher::new();
         stored.hash(&mut hasher);
+        let ignored = ignored(view, viewer)?;
+        ignored.hash(&mut hasher);
         let content = stored.and_then(|text| serde_json::from_str::<Content>(&text).ok());
         let rules = with_defaults(content.map(|c| c.global), viewer_id);
         let compiled = CompiledRules::compile(&rules, viewer_id);
-        Ok((UserRules { compiled, stamp: hasher.finish() }, RULES_BYTES))
+        let ignored: HashSet<String> = ignored.into_iter().collect();
+        let bytes = RULES_BYTES + 64 * ignored.len();
+        Ok((UserRules { compiled, ignored, stamp: hasher.finish() }, bytes))
     })
 }
 
-/// Up to where a user who joined with `member` has read a room.
-pub(crate) fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
+fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
     let joined = event::order(view, room::stay_began(view, member)?)?.unwrap_or_default();
     let mut read = Read { all: joined, ..Read::default() };
     let rows: Vec<((Room, User, String, u8), Receipt)> =

@@ -21,7 +21,7 @@ use crate::{
     client_event::Writer,
     filter::TIMELINE_DEFAULT,
     gate::Gate,
-    heroes::{self, heroes},
+    heroes,
     json::Out,
     timeline::{Query, Span, passes},
     token::Token,
@@ -236,7 +236,7 @@ impl Context<'_> {
         if lazy {
             let mut who = self.senders(window)?;
             who.insert(self.viewer_id.to_owned());
-            who.extend(heroes(self.view, room, root, self.ask.user)?);
+            who.extend(heroes::current(self.view, room, self.ask.user)?);
             for id in who {
                 events.extend(room::state(self.view, root, "m.room.member", id.as_str())?);
             }
@@ -267,16 +267,14 @@ impl Context<'_> {
         }
         let mut have: BTreeSet<Event> = events.iter().map(|e| e.event).collect();
         have.extend(window.events.iter().map(|(_, e)| e.event));
-        let mut members = Vec::new();
-        for sender in window.events.iter().map(|(_, e)| e.row.sender).collect::<BTreeSet<User>>() {
-            let id = user::id(self.view, sender)?;
-            members.extend(room::state(self.view, root, "m.room.member", id.as_str())?);
-        }
+        let mut who = self.senders(window)?;
         if window.is_summarised() {
-            let heroes = heroes(self.view, room, root, self.ask.user)?;
-            members.extend(heroes::events(self.view, root, &heroes)?);
+            who.extend(heroes::current(self.view, room, self.ask.user)?);
         }
-        for member in members {
+        for id in who {
+            let Some(member) = room::state(self.view, root, "m.room.member", id.as_str())? else {
+                continue;
+            };
             if have.insert(member.event) && !self.has_been_told(&member)? {
                 events.push(member);
             }

@@ -4,13 +4,13 @@ use base::{Reply, Room};
 use store::room;
 
 use super::Context;
-use crate::{heroes::heroes, json::Out};
+use crate::{heroes, json::Out};
 
 impl Context<'_> {
     pub(super) fn summary(&self, out: &mut Out, room: Room) -> Reply<()> {
         let head = room::head(self.view, room)?;
         out.key("summary").open();
-        let heroes = heroes(self.view, room, head.state, self.ask.user)?;
+        let heroes = heroes::current(self.view, room, self.ask.user)?;
         if !heroes.is_empty() {
             out.key("m.heroes").open_array();
             for hero in heroes {

@@ -4,7 +4,7 @@ use base::{Error, Reply};
 use http::Method;
 use rooms::members::mutual;
 use ruma::OwnedUserId;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use store::View;
 
 use crate::{
@@ -33,11 +33,11 @@ fn page(
     let other = OwnedUserId::try_from(&*other);
     let other = other.map_err(|_| Error::invalid_param("user_id is not a user id"))?;
     let found = mutual(view, caller.user, &other, asked.query(from).as_deref())?;
-    let mut answer = json!({ "joined": found.joined, "count": found.count });
-    if let Some(token) = found.next {
-        answer[next] = token.into();
-    }
-    Ok(answer.to_string().into())
+    let mut answer = Map::new();
+    answer.insert("joined".to_owned(), json!(found.joined));
+    answer.insert("count".to_owned(), json!(found.count));
+    answer.extend(found.next.map(|token| (next.to_owned(), token.into())));
+    Ok(Value::Object(answer).to_string().into())
 }
 
 pub(super) fn routes() -> Routes {
