@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use store::{
     Tx, event, log, room,
-    schema::{EventRow, HEADS, Head, ORDER, ROOM_IDS, ROOMS, Relation, RoomInfo, TIMELINE},
+    schema::{EventRow, HEADS, Head, ROOM_IDS, ROOMS, Relation, RoomInfo},
     state, user,
 };
 
@@ -211,8 +211,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
 
     let state = pdu.is_state();
     let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
-    tx.put_at(&ORDER, at, move |seq| ((event,), seq));
-    tx.put_at(&TIMELINE, at, move |seq| ((room, seq), event));
+    event::place(tx, room, event, base::UnixMs(pdu.origin_server_ts), at);
     if let Some(related) = related {
         let rel_type = related.rel_type.clone();
         let relation = Relation { child: event, rel_type, kind: pdu.kind.clone(), sender };

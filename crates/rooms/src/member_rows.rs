@@ -9,7 +9,7 @@ use store::{
     Tx, View,
     event::Stored,
     room,
-    schema::{ACCOUNTS, Head, MEMBERS, Member, Membership, ROOMS_OF, Standing},
+    schema::{ACCOUNTS, Head, Member, Membership, ROOMS_OF, Standing},
     state::Root,
     user,
 };
@@ -70,9 +70,8 @@ pub(crate) fn apply(
 ) -> Reply<User> {
     let standing = change.standing;
     let target = user::intern(tx, change.target)?;
-    let old = tx.get(&MEMBERS, (room, target))?.map(|member| member.standing);
-    count(head, old, standing);
-    tx.put(&MEMBERS, (room, target), &Member { standing, event });
+    let old = room::set_member(tx, room, target, Member { standing, event })?;
+    count(head, old.map(|member| member.standing), standing);
     let past = tx.get(&ROOMS_OF, (target, room))?;
     // Who forgot the room begins anew.
     let was_joined = past.as_ref().is_some_and(|past| past.was_joined && !past.forgotten);

@@ -5,15 +5,15 @@
 
 use std::{ops::Range, sync::Arc};
 
-use base::{Error, Event, Reply};
+use base::{Error, Event, Reply, Room, UnixMs};
 use ruma::{EventId, OwnedEventId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     log,
-    schema::{EVENT_IDS, EVENTS, EventRow, ORDER},
-    view::{CacheSpace, Tx, View},
+    schema::{BY_TIME, EVENT_IDS, EVENTS, EventRow, ORDER, TIMELINE},
+    view::{Announced, CacheSpace, Tx, View},
 };
 
 /// An event, decoded.
@@ -130,6 +130,13 @@ pub fn insert(
     row.rest = tx.codec().compress(rest);
     tx.put_new(&EVENT_IDS, (id.as_str().to_owned(),), &event);
     tx.put_new(&EVENTS, (event,), &row);
+}
+
+/// Gives an event its place in a room's timeline: the position of the log entry that announces it.
+pub fn place(tx: &mut Tx, room: Room, event: Event, sent_at: UnixMs, at: Announced) {
+    tx.put_at(&ORDER, at, move |seq| ((event,), seq));
+    tx.put_at(&TIMELINE, at, move |seq| ((room, seq), event));
+    tx.put_new(&BY_TIME, (room, sent_at, event), &());
 }
 
 /// Replaces the client's part of an event by its redacted form and announces it.

@@ -40,7 +40,7 @@ pub use keys::{Key, KeyPart};
 pub use keyspace::{Keyspace, Kind, Owned, Tenant};
 pub use kv::Direction;
 pub use lane::Lane;
-pub use tail::Listener;
+pub use tail::{Listener, RoomListener};
 pub use typing::Typing;
 pub use value::Value;
 pub use view::{Announced, CacheSpace, Tx, View};
@@ -298,6 +298,10 @@ impl Store {
     /// Registers interest in whatever concerns a user: see [`Listener`].
     pub fn listen(&self, user: User) -> Listener {
         self.shared.tail.listen(self.tenant, user)
+    }
+    /// Registers interest in one room, for somebody who is not in it: see [`RoomListener`].
+    pub fn listen_room(&self, room: Room) -> RoomListener {
+        self.shared.tail.listen_room(self.tenant, room)
     }
 
     /// Sets or ends a user's typing notice and wakes the room.

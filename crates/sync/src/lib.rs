@@ -5,17 +5,24 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod by_time;
 pub mod client_event;
 pub mod context;
+pub mod events;
 pub mod filter;
 pub mod gate;
+pub mod heroes;
+pub mod initial_sync;
 pub mod json;
 pub mod messages;
+pub mod notifications;
 pub mod relations;
 pub mod search;
+pub mod state;
 pub mod threads;
 mod timeline;
 pub mod token;
+mod told;
 pub mod unread;
 pub mod v3;
 

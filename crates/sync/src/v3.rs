@@ -9,14 +9,14 @@ mod joined;
 mod others;
 mod summary;
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
-use base::{Reply, Room, Seq, User};
+use base::{Event, Reply, Room, Seq, User};
 use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
 use self::changes::Changes;
-use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token};
+use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token, told::Told};
 
 /// What a client asks.
 pub struct Ask {
@@ -91,6 +91,12 @@ impl Compiled {
             fields: filter.event_fields.clone(),
         }
     }
+
+    fn notes_members(&self) -> bool {
+        let parts = [&self.state, &self.timeline];
+        parts.iter().any(|part| part.lazy_members)
+            && !parts.iter().any(|part| part.redundant_members)
+    }
 }
 
 /// An answer.
@@ -113,6 +119,10 @@ struct Context<'a> {
     head: Seq,
     ignored: Vec<String>,
     changes: Changes,
+    /// With lazy members: what the device has been told, unless it wants to be told again.
+    told: Option<Told>,
+    /// Member events that this answer tells.
+    introduced: RefCell<Vec<(Room, User, Event)>>,
 }
 
 /// Answers a `/sync` from a view.
@@ -128,7 +138,10 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     }
     let ignored = ignored(view, ask.user)?;
     let viewer_id = &ask.user_id;
-    let context = Context { view, ask, viewer_id, since, head, ignored, changes };
+    let told = ask.filter.notes_members().then(|| Told::begin(view, ask.user, &ask.device, since));
+    let introduced = RefCell::default();
+    let mut context =
+        Context { view, ask, viewer_id, since, head, ignored, changes, told, introduced };
     let rooms = room::rooms_of(view, ask.user)?;
 
     let initial = since.is_none();
@@ -164,6 +177,9 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     out.key("to_device").open().key("events").open_array().close_array().close();
     out.key("presence").open().key("events").open_array().close_array().close();
     out.close();
+    if let Some(told) = context.told.take() {
+        told.finish(view, head, context.introduced.take());
+    }
     Ok(Answer { body: out.finish(), empty: empty && !initial, rooms: joined })
 }
 

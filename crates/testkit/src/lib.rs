@@ -13,5 +13,7 @@ mod naive;
 mod world;
 
 pub use client::{Client, Filled, Known, Left, State, Taste};
-pub use naive::{Naive, Unread, account_data, naive, receipts, unread};
+pub use naive::{
+    Naive, Unread, account_data, naive, notifies, read, receipts, stay, thread_name, unread,
+};
 pub use world::{Op, Sent, World};

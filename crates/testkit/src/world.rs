@@ -133,6 +133,25 @@ impl World {
         self.rooms.push((room, id));
     }
 
+    /// A public space of the first user's with all rooms of the world in it; it is none of them itself.
+    pub fn space(&mut self) -> OwnedRoomId {
+        let user = self.users[0].0;
+        let rooms: Vec<OwnedRoomId> = self.rooms.iter().map(|(_, id)| id.clone()).collect();
+        let made = self.store.write_here(move |tx| {
+            let mut request = Request::new();
+            request.preset = Some(RoomPreset::PublicChat);
+            let content = json!({"type": "m.space"});
+            request.creation_content = Some(serde_json::from_value(content).unwrap());
+            let id = rooms::create::create(tx, user, &RoomVersionId::V11, &request)?;
+            for room in &rooms {
+                let content = to_raw_value(&json!({"via": ["x.test"]})).unwrap();
+                rooms::state::put(tx, user, &id, "m.space.child", room.as_str(), &content)?;
+            }
+            Ok(id)
+        });
+        made.unwrap().value
+    }
+
     /// The ids of a room's events, in order.
     pub fn events(&self, room: Room) -> Vec<OwnedEventId> {
         self.store

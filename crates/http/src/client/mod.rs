@@ -2,12 +2,13 @@
 
 mod account;
 mod media;
+mod query;
 mod rooms;
 mod sync;
 #[cfg(test)]
 mod tests;
 
-use crate::handler::Routes;
+use crate::handler::{Caller, Routes};
 
 /// Everything that clients may call.
 pub fn routes() -> Routes {
@@ -16,4 +17,9 @@ pub fn routes() -> Routes {
         .and(rooms::routes())
         .and(sync::routes())
         .and(media::routes())
+}
+
+/// Who reads, as the reading domain wants to know it.
+fn reader(caller: &Caller) -> ::sync::messages::Reader<'_> {
+    ::sync::messages::Reader { user: caller.user, id: &caller.id, device: &caller.device }
 }

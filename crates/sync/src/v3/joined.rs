@@ -6,9 +6,9 @@ use std::{
 };
 
 use base::{Event, Reply, Room, Seq, User};
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, UserId};
 use store::{
-    Direction,
+    Direction, View,
     event::{self, Stored},
     room,
     schema::{ACCOUNT_DATA, AccountData, Membership, RECEIPTS, Receipt, Standing},
@@ -20,7 +20,8 @@ use super::{Context, StateAfter};
 use crate::{
     client_event::Writer,
     filter::TIMELINE_DEFAULT,
-    gate::{Gate, standing},
+    gate::Gate,
+    heroes,
     json::Out,
     timeline::{Query, Span, passes},
     token::Token,
@@ -42,6 +43,13 @@ pub(super) struct Window {
     pub(super) upto: Seq,
 }
 
+impl Window {
+    /// May the summary of the room have changed for the client?
+    fn is_summarised(&self) -> bool {
+        self.limited || self.events.iter().any(|(_, e)| e.is_state("m.room.member"))
+    }
+}
+
 impl Context<'_> {
     /// Writes a joined room; says whether there was anything.
     pub(super) fn joined(&self, out: &mut Out, room: Room, membership: &Membership) -> Reply<bool> {
@@ -61,10 +69,7 @@ impl Context<'_> {
             out.take_back(start);
             return Ok(false);
         }
-        if new_to_client
-            || window.events.iter().any(|(_, e)| e.is_state("m.room.member"))
-            || window.limited
-        {
+        if new_to_client || window.is_summarised() {
             self.summary(out, room)?;
         }
         self.unread(out, room, membership)?;
@@ -91,7 +96,7 @@ impl Context<'_> {
         let then = room::state_at(self.view, room, since)?;
         let member = room::state(self.view, then, "m.room.member", self.viewer_id.as_str())?;
         // Left and joined again in between: the client never knew, and what it has is brought up to date.
-        let was_in = member.and_then(|m| standing(&m)) == Some(Standing::Join);
+        let was_in = member.and_then(|m| room::standing(&m)) == Some(Standing::Join);
         Ok(was_in.then_some(since))
     }
 
@@ -160,11 +165,12 @@ impl Context<'_> {
         let whole = window.since.is_none() || self.ask.full_state;
         let mut events = match (whole, window.since) {
             (false, Some(since)) => self.state_changes(room, since, start, end, &in_timeline)?,
-            _ if after => self.state_whole(end, window)?,
-            _ => self.state_whole(start, window)?,
+            _ if after => self.state_whole(room, end, window)?,
+            _ => self.state_whole(room, start, window)?,
         };
         if !whole {
-            self.add_lazy_members(&mut events, if after { end } else { start }, window)?;
+            let root = if after { end } else { start };
+            self.add_lazy_members(&mut events, room, root, window)?;
         }
         let filter = &self.ask.filter.state;
         if !filter.all {
@@ -177,6 +183,7 @@ impl Context<'_> {
             }
             events = kept;
         }
+        self.note_members(room, &events, window)?;
         if events.is_empty() && !whole {
             return Ok(false);
         }
@@ -219,7 +226,7 @@ impl Context<'_> {
     }
 
     /// A whole state; with lazy members only those who matter.
-    fn state_whole(&self, root: Root, window: &Window) -> Reply<Vec<Arc<Stored>>> {
+    fn state_whole(&self, room: Room, root: Root, window: &Window) -> Reply<Vec<Arc<Stored>>> {
         let lazy = self.lazy_members();
         let part = if lazy { Part::Except("m.room.member") } else { Part::All };
         let mut events = Vec::new();
@@ -229,7 +236,7 @@ impl Context<'_> {
         if lazy {
             let mut who = self.senders(window)?;
             who.insert(self.viewer_id.to_owned());
-            who.extend(self.heroes_of(root)?);
+            who.extend(heroes::current(self.view, room, self.ask.user)?);
             for id in who {
                 events.extend(room::state(self.view, root, "m.room.member", id.as_str())?);
             }
@@ -246,11 +253,12 @@ impl Context<'_> {
         users.into_iter().map(|u| user::id(self.view, u)).collect()
     }
 
-    /// With lazy members, whoever speaks in the timeline is introduced, again and again: we keep no note of whom this
-    /// device already knows, and the spec allows it. `root`: the state that the answer tells of.
+    /// With lazy members, whoever speaks in the timeline is introduced, and who stands for the room in its summary, but for
+    /// those that the client has been told. `root`: the state that the answer tells of.
     fn add_lazy_members(
         &self,
         events: &mut Vec<Arc<Stored>>,
+        room: Room,
         root: Root,
         window: &Window,
     ) -> Reply<()> {
@@ -259,9 +267,39 @@ impl Context<'_> {
         }
         let mut have: BTreeSet<Event> = events.iter().map(|e| e.event).collect();
         have.extend(window.events.iter().map(|(_, e)| e.event));
-        for id in self.senders(window)? {
-            let member = room::state(self.view, root, "m.room.member", id.as_str())?;
-            events.extend(member.filter(|m| have.insert(m.event)));
+        let mut who = self.senders(window)?;
+        if window.is_summarised() {
+            who.extend(heroes::current(self.view, room, self.ask.user)?);
+        }
+        for id in who {
+            let Some(member) = room::state(self.view, root, "m.room.member", id.as_str())? else {
+                continue;
+            };
+            if have.insert(member.event) && !self.has_been_told(&member)? {
+                events.push(member);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_been_told(&self, member: &Stored) -> Reply<bool> {
+        let Some(told) = &self.told else { return Ok(false) };
+        let whose = member_of(self.view, member)?;
+        Ok(whose.is_some_and(|user| told.knows(member.row.room, user, member.event)))
+    }
+
+    /// Takes down which member events the answer tells, the last one of each user.
+    fn note_members(&self, room: Room, state: &[Arc<Stored>], window: &Window) -> Reply<()> {
+        if self.told.is_none() {
+            return Ok(());
+        }
+        let mut introduced = self.introduced.borrow_mut();
+        let after = self.ask.state_after != StateAfter::No;
+        let timeline = window.events.iter().map(|(_, e)| e).filter(|_| !after);
+        for member in state.iter().chain(timeline).filter(|e| e.is_state("m.room.member")) {
+            if let Some(user) = member_of(self.view, member)? {
+                introduced.push((room, user, member.event));
+            }
         }
         Ok(())
     }
@@ -403,6 +441,12 @@ impl Context<'_> {
         }
         Ok(())
     }
+}
+
+/// Whose membership a member event tells.
+fn member_of(view: &View, member: &Stored) -> Reply<Option<User>> {
+    let id = member.row.state_key.as_deref().and_then(|id| <&UserId>::try_from(id).ok());
+    id.map(|id| user::find(view, id)).transpose().map(Option::flatten)
 }
 
 /// Receipts of one `m.receipt`: (event id, type, user) → (timestamp, thread).

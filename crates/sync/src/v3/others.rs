@@ -10,10 +10,7 @@ use store::{
 };
 
 use super::{Context, StateAfter};
-use crate::{
-    gate::{Gate, last_stay, standing},
-    json::Out,
-};
+use crate::{gate::Gate, json::Out};
 
 impl Context<'_> {
     /// Has this membership changed for the client?
@@ -63,8 +60,9 @@ impl Context<'_> {
         let gate = Gate::new(self.view, room, self.ask.user, self.viewer_id)?;
         let writer = self.writer(&gate);
         let newest = event::order(self.view, m.event)?.unwrap_or_default();
-        let stay = if m.was_joined && !m.forgotten { last_stay(self.view, m.event)? } else { None };
-        let Some((_, departure)) = stay else {
+        let was_there = m.was_joined && !m.forgotten;
+        let stay = if was_there { room::last_stay(self.view, m.event)? } else { None };
+        let Some(room::Stay { left: departure, .. }) = stay else {
             // An invite declined or withdrawn, a knock refused: nothing of the room but the event itself.
             return self.only_leave(out, m, &writer, newest);
         };
@@ -108,7 +106,7 @@ impl Context<'_> {
     fn stood(&self, room: Room, since: Seq) -> Reply<Option<Standing>> {
         let root = room::state_at(self.view, room, since)?;
         let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
-        Ok(member.and_then(|m| standing(&m)))
+        Ok(member.and_then(|m| room::standing(&m)))
     }
 
     pub(super) fn account_data(&self, out: &mut Out) -> Reply<()> {

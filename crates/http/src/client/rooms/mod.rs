@@ -3,13 +3,16 @@
 mod alias;
 mod create;
 mod directory;
+mod hierarchy;
 mod join;
 mod members;
 mod membership;
+mod mutual;
 mod receipt;
 mod redact;
 mod send;
 mod state;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod typing;
@@ -32,4 +35,7 @@ pub(crate) fn routes() -> Routes {
         .and(receipt::routes())
         .and(typing::routes())
         .and(upgrade::routes())
+        .and(hierarchy::routes())
+        .and(summary::routes())
+        .and(mutual::routes())
 }

@@ -9,6 +9,7 @@ use store::{Tx, View};
 
 use crate::{
     answer::Json,
+    client::reader,
     handler::{Caller, Routes},
 };
 
@@ -26,12 +27,12 @@ fn put(
 fn get(view: &View, caller: Caller, request: get_state_event_for_key::v3::Request) -> Reply<Json> {
     let kind = request.event_type.to_string();
     let whole = matches!(request.format, StateEventFormat::Event);
-    let (room, key) = (&request.room_id, &request.state_key);
-    rooms::state::get(view, caller.user, room, &kind, key, whole).map(Json::from)
+    let slot = (kind.as_str(), request.state_key.as_str());
+    ::sync::state::get(view, &reader(&caller), &request.room_id, slot, whole).map(Json::from)
 }
 
 fn all(view: &View, caller: Caller, request: get_state_events::v3::Request) -> Reply<Json> {
-    rooms::state::all(view, caller.user, &request.room_id).map(Json::from)
+    ::sync::state::all(view, &reader(&caller), &request.room_id).map(Json::from)
 }
 
 pub(super) fn routes() -> Routes {

@@ -11,10 +11,10 @@ use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
 use http::Method;
 use tokio::time::Instant;
 
-use super::{flag, number};
 use crate::{
     answer::Json,
     asked::Asked,
+    client::query::{flag, number},
     handler::{Auth, Caller, Routes},
     outside::Outside,
 };

@@ -96,6 +96,7 @@ fn rooms() -> Vec<Sample> {
         sample(&ALIASES_OF, 1, (room, text("#a:x")), ()),
         sample(&PUBLISHED, 1, (room,), ()),
         sample(&ANNOTATIONS, 1, (Event(A), [0xC3; 16]), Event(B)),
+        sample(&MEMBERS_IN_ORDER, 1, (room, 1, Event(B)), user),
     ]
 }
 
@@ -137,6 +138,7 @@ fn events() -> Vec<Sample> {
         sample(&SENT, 1, (Event(A),), Sent { device: text("DEV"), txn_id: text("t1") }),
         sample(&ORDER, 1, (Event(A),), Seq(B)),
         sample(&TIMELINE, 1, (Room(A), Seq(B)), Event(3)),
+        sample(&BY_TIME, 1, (Room(A), AT, Event(B)), ()),
         sample(&RELATIONS, 1, (Event(A), Seq(B)), relation),
     ]
 }
