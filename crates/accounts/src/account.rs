@@ -15,6 +15,7 @@ use crate::{
     profile,
     session::{self, TokenHash},
     text::{LOWER, random_name},
+    threepid,
 };
 
 /// A user id is at most this long, with `@`, colon and server name (spec: Appendices, "User Identifiers").
@@ -195,6 +196,7 @@ pub fn deactivate(tx: &mut Tx, user: User, erase: bool) -> Reply<()> {
     tx.put(&ACCOUNTS, (user,), &account);
     device::delete_all(tx, user, None)?;
     openid::end_all(tx, user)?;
+    threepid::remove_all(tx, user)?;
     if erase {
         forget(tx, user)?;
     }

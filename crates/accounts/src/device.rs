@@ -8,6 +8,7 @@ use store::{
 };
 
 use crate::{
+    pusher,
     session::{self, Pair},
     text::{UPPER, check_length, check_name, random_name},
 };
@@ -180,5 +181,5 @@ fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {
     session::end_tokens(tx, user, id, None)?;
     tx.delete(&DEVICES, (user, id.to_owned()));
     tx.delete(&SEEN, (user, id.to_owned()));
-    Ok(())
+    pusher::end_of_device(tx, user, id)
 }

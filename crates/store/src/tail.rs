@@ -193,7 +193,7 @@ impl Sleepers {
                     self.wake_user(*target);
                 }
             }
-            Entry::Redacted { .. } | Entry::Profile { .. } => {}
+            Entry::Redacted { .. } | Entry::Profile { .. } | Entry::Pushers { .. } => {}
             Entry::Receipt { user, private: true, .. }
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }

@@ -8,12 +8,16 @@ mod authority;
 #[cfg(test)]
 mod golden;
 mod media;
+mod push;
 mod room;
+mod threepid;
 
 pub use account::*;
 pub use authority::*;
 pub use media::*;
+pub use push::*;
 pub use room::*;
+pub use threepid::*;
 
 use base::Seq;
 use kv::Tree;

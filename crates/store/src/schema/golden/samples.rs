@@ -40,6 +40,8 @@ pub(super) fn all() -> Vec<Sample> {
         kept(),
         media(),
         authority(),
+        pushers(),
+        threepids(),
     ]
     .into_iter()
     .flatten()
@@ -263,6 +265,54 @@ fn kept() -> Vec<Sample> {
     ]
 }
 
+fn pushers() -> Vec<Sample> {
+    let pusher = Pusher {
+        app_id: text("org.x"),
+        pushkey: text("key"),
+        kind: text("http"),
+        app_display_name: text("App"),
+        device_display_name: text("Phone"),
+        profile_tag: Some(text("tag")),
+        lang: text("en"),
+        data: text("{}"),
+        url: Some(text("https://p/_matrix/push/v1/notify")),
+        enabled: true,
+        device: text("DEV"),
+        set: AT,
+    };
+    let cursor =
+        PushCursor { upto: Seq(A), badge: 300, failing: Some(AT), mailed: Some(UnixMs(70_000)) };
+    vec![
+        sample(&PUSHERS, 1, (User(A), [0xD1; 16]), pusher),
+        sample(&PUSH_CURSORS, 1, (User(A), [0xD1; 16]), cursor),
+        sample(&PUSHERS_BY_KEY, 1, ([0xD1; 16], User(A)), ()),
+    ]
+}
+
+fn threepids() -> Vec<Sample> {
+    let (medium, address) = (text("email"), text("a@x.org"));
+    let validation = Validation {
+        purpose: Purpose::Password,
+        medium: medium.clone(),
+        address: address.clone(),
+        client_secret: [0xD2; 32],
+        token: [0xD3; 32],
+        attempt: 300,
+        next_link: Some(text("https://x.org")),
+        wrong: 2,
+        expires: AT,
+        validated: Some(UnixMs(70_000)),
+    };
+    let row = Threepid { validated: AT, added: UnixMs(70_000) };
+    vec![
+        sample(&THREEPIDS, 1, (User(A), medium.clone(), address.clone()), row),
+        sample(&THREEPID_OWNERS, 1, (medium, address), User(B)),
+        sample(&VALIDATIONS, 1, (text("sid"),), validation),
+        sample(&VALIDATIONS_OF, 1, ([0xD4; 16],), text("sid")),
+        sample(&LOGIN_TOKENS, 1, ([0xD5; 32],), LoginToken { user: User(A), expires: AT }),
+    ]
+}
+
 fn media() -> Vec<Sample> {
     let (origin, id) = (text("x"), text("m"));
     let media = Media {
@@ -308,6 +358,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("devices", Entry::Devices { user }),
         ("to_device", Entry::ToDevice { user, device: text("DEV") }),
         ("account", Entry::Account { user }),
+        ("pushers", Entry::Pushers { user }),
     ]
 }
 
