@@ -11,7 +11,7 @@ use althing_http::{
     Resources, Settings, Stop, Tls,
 };
 use base::Reply;
-use egress::Egress;
+use egress::{Egress, mail::Mail};
 use flows::preview::Previews;
 use media::Library;
 use store::Store;
@@ -33,6 +33,7 @@ pub(crate) struct Opened {
     pub(crate) hasher: Hasher,
     pub(crate) media: Library,
     pub(crate) egress: Egress,
+    pub(crate) mail: Option<Mail>,
     pub(crate) finder: Finder,
 }
 
@@ -59,7 +60,7 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, finder } = opened;
+        let Opened { store, hasher, media, egress, mail, finder } = opened;
         let previews = config
             .media
             .url_previews
@@ -73,6 +74,7 @@ impl Rim {
             egress,
             finder,
             previews,
+            mail,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,
@@ -136,6 +138,7 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
         },
         token,
         guests: config.registration.guests,
+        require_email: config.registration.require_email,
         shared_secret: config.registration.shared_secret.as_ref().map(|secret| secret.0.clone()),
     };
     settings.default_room_version = config.rooms.default_version.clone();
@@ -143,6 +146,8 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
     settings.max_upload = config.media.max_upload.0;
     settings.presence = config.presence.enabled;
     settings.federation_enabled = config.federation.enabled;
+    settings.allow_private_ips = config.federation.allow_private_ips;
+    settings.mail = config.email.smtp.is_some() && config.email.from.is_some();
     settings.trusted_proxies = config.limits.trusted_proxies.clone();
     settings
 }

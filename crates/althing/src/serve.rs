@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use accounts::{Cost, Hasher};
 use blob::Blobs;
-use egress::Egress;
+use egress::{Egress, mail::Mail};
+use followers::push::{Letters, Outlet, Push};
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -45,6 +46,7 @@ async fn serve(
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
+    let mail = mail(config)?;
     let rim = Rim::bind(config).await?;
     let (addresses, reload) = (rim.addresses(), rim.reload());
     let mut stop = signals::listen(move || reload_certificates(&reload))
@@ -52,8 +54,17 @@ async fn serve(
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
     let followers = Followers::start(store, &index);
+    let push = Push::start(Outlet {
+        store: store.clone(),
+        egress: egress.clone(),
+        mail: mail.clone(),
+        letters: Letters {
+            base_url: config.base_url(&addresses),
+            delay: Duration::from_secs(config.email.delay.0),
+        },
+    });
     let finder = althing_http::Finder::new(index);
-    let opened = Opened { store: store.clone(), hasher, media, egress, finder };
+    let opened = Opened { store: store.clone(), hasher, media, egress, mail, finder };
     let mut serving = rim.serve(config, opened, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
@@ -65,6 +76,7 @@ async fn serve(
     // Commands are still answered while requests finish.
     serving.drain().await?;
     followers.stop().await;
+    push.stop().await;
     clock.abort();
     if let Some(control) = control {
         control.abort();
@@ -81,6 +93,14 @@ fn egress_options(config: &Config) -> egress::Options {
         trusted_ca: federation.trusted_ca.iter().map(|file| file.0.clone()).collect(),
         allow_private_ips: federation.allow_private_ips,
     }
+}
+
+/// The way to the mail server, if both options are there.
+fn mail(config: &Config) -> Result<Option<Mail>, Failure> {
+    let (Some(url), Some(from)) = (&config.email.smtp, &config.email.from) else { return Ok(None) };
+    let trusted_ca: Vec<PathBuf> =
+        config.federation.trusted_ca.iter().map(|file| file.0.clone()).collect();
+    Ok(Some(Mail::new(&url.0, &from.0, &trusted_ca)?))
 }
 
 /// What reacts to the log.

@@ -6,6 +6,7 @@ mod departure;
 mod messages;
 mod people;
 mod profile;
+pub mod push;
 #[cfg(test)]
 mod tests;
 

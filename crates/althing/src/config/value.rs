@@ -391,3 +391,29 @@ impl Value for Size {
         Some(quote(&format!("{}{unit}", self.0 / factor)))
     }
 }
+
+/// A span of time, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) u64);
+
+/// Largest first, so that [`Span::show`] takes the largest that divides.
+const SPANS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+impl Value for Span {
+    fn expected() -> String {
+        "a span of time such as \"10m\" (units: s, m, h, d)".to_owned()
+    }
+    fn read(raw: &Toml, _: &Path) -> Option<Self> {
+        let text = raw.as_str()?.trim();
+        let (unit, factor) = SPANS.iter().find(|(unit, _)| text.ends_with(unit))?;
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(*factor).filter(|seconds| *seconds > 0).map(Span)
+    }
+    fn from_text(text: &str) -> Toml {
+        verbatim(text)
+    }
+    fn show(&self) -> Option<String> {
+        let (unit, factor) = SPANS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor))?;
+        Some(quote(&format!("{}{unit}", self.0 / factor)))
+    }
+}

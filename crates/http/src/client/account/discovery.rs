@@ -20,6 +20,7 @@ const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
 const FEATURES: &[&str] = &[
     "org.matrix.msc3874",
+    "org.matrix.msc3881",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4222",
     "uk.half-shot.msc2666.query_mutual_rooms",

@@ -10,6 +10,7 @@ mod openid;
 mod password;
 mod profile;
 mod push_rules;
+mod pushers;
 mod register;
 mod session;
 mod shared_secret;
@@ -45,6 +46,7 @@ pub(crate) fn routes() -> Routes {
         .and(tags::routes())
         .and(filters::routes())
         .and(push_rules::routes())
+        .and(pushers::routes())
         .and(openid::routes())
 }
 
