@@ -147,6 +147,18 @@ pub fn find(view: &View, typed: &str) -> Reply<Option<Found>> {
     Ok(account.map(|a| Found { user, id, password: a.password, deactivated: a.deactivated }))
 }
 
+/// Finds the account of a mail address, in whatever form it was typed. `None`: there is none here.
+///
+/// # Errors
+/// Faults only.
+pub fn find_by_address(view: &View, typed: &str) -> Reply<Option<Found>> {
+    let Ok(address) = threepid::canonical(typed) else { return Ok(None) };
+    match threepid::owner(view, &address)? {
+        Some(user) => find(view, user::id(view, user)?.as_str()),
+        None => Ok(None),
+    }
+}
+
 /// The password of a user in PHC text.
 ///
 /// # Errors

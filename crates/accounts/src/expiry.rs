@@ -3,7 +3,7 @@
 use base::{Reply, UnixMs};
 use store::{
     Direction, Tx,
-    schema::{EXPIRIES, LOGIN_TOKENS, NONCES, UIA},
+    schema::{EXPIRIES, LOGIN_TOKENS, NONCES, UIA, UIA_THREEPIDS},
 };
 
 use crate::{text::from_hex, validation::drop_validation};
@@ -33,6 +33,7 @@ pub(crate) fn until(tx: &mut Tx, end: UnixMs, what: Kept, key: &str) -> Reply<()
     for (row, ()) in over {
         if row.1 == Kept::Uia as u8 {
             tx.delete(&UIA, (row.2.clone(),));
+            tx.delete(&UIA_THREEPIDS, (row.2.clone(),));
         } else if row.1 == Kept::Nonce as u8 {
             tx.delete(&NONCES, (row.2.clone(),));
         } else if row.1 == Kept::Validation as u8 {

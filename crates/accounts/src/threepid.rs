@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use crate::address::{EMAIL, canonical, owner};
-pub use store::schema::Purpose;
+pub use store::schema::{Purpose, UiaThreepid as Proven};
 
 /// Addresses of one account.
 const THREEPIDS_MAX: usize = 100;
@@ -235,17 +235,6 @@ pub fn submit(tx: &mut Tx, sid: &str, client_secret: &str, token: &str) -> Reply
     Ok(Submitted::Good { purpose: row.purpose, next_link: row.next_link })
 }
 
-/// A validated address, proven by who knows session and secret.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Proven {
-    /// The session.
-    pub sid: String,
-    /// The address.
-    pub address: String,
-    /// When it was validated.
-    pub at: UnixMs,
-}
-
 /// The address of a validation that was carried through for this purpose.
 ///
 /// # Errors
@@ -263,7 +252,7 @@ pub fn proven(view: &View, sid: &str, client_secret: &str, purpose: Purpose) -> 
     if row.purpose != purpose {
         return Err(no_session());
     }
-    Ok(Proven { sid: sid.to_owned(), address: row.address, at })
+    Ok(Proven { sid: sid.to_owned(), address: row.address, validated: at })
 }
 
 /// Uses a proven address up, in the transaction that it lets through.

@@ -7,6 +7,7 @@
 //! is a cursor that stands still, and holds up nobody else.
 
 pub mod badge;
+mod digest;
 
 mod index;
 mod pending;

@@ -19,6 +19,7 @@ mod handler;
 mod limits;
 mod metrics;
 mod outside;
+mod page;
 mod proof;
 mod router;
 mod seen;

@@ -2,4 +2,8 @@
 //! the follower that calls this; nothing here reads a room or sends anything.
 #![forbid(unsafe_code)]
 
+pub mod digest;
 pub mod gateway;
+pub mod letter;
+pub mod unsubscribe;
+pub mod validation;

@@ -108,8 +108,17 @@ impl Slot {
         work
     }
 
+    /// Takes what came while the worker was busy, which goes on.
+    pub(super) fn more(&self) -> Option<Work> {
+        self.inbox.lock().work.take()
+    }
+
     pub(super) fn badge(&self) -> Badge {
         std::mem::take(&mut self.badge.lock())
+    }
+    /// Counts of these rooms have to be counted again.
+    pub(super) fn touch(&self, rooms: &Rooms) {
+        self.badge.lock().touch(rooms);
     }
     pub(super) fn keep(&self, badge: Badge) {
         *self.badge.lock() = badge;

@@ -59,3 +59,8 @@ pub(super) fn room_alias(view: &View, state: Root) -> Reply<Option<String>> {
     let event = room::state(view, state, "m.room.canonical_alias", "")?;
     Ok(event.and_then(|e| e.content_as::<Content>()).and_then(|c| c.alias))
 }
+
+/// Whom people know as the sender.
+pub(super) fn who(about: &About) -> &str {
+    about.sender_display_name.as_deref().unwrap_or(&about.sender)
+}

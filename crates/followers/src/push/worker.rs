@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     Outlet,
     badge::Badge,
+    digest,
     pending::{Found, Me, pending, still},
     post::{Outcome, post},
     slot::{Slot, Work},
@@ -73,9 +74,7 @@ impl Worker {
     /// Works until nothing is left, or the server stops.
     pub(super) async fn run(mut self) {
         while let Some(work) = self.slot.take() {
-            let mut badge = self.slot.badge();
-            badge.touch(&work.stale);
-            self.slot.keep(badge);
+            self.slot.touch(&work.stale);
             match self.round(&work).await {
                 Ok(Round::Done) => {}
                 Ok(Round::Over) => {
@@ -102,6 +101,7 @@ impl Worker {
         let kind = store.read(move |view| Ok(load(view, user, id)?.map(|(p, _)| p.kind))).await?;
         match kind.as_deref() {
             Some(pusher::HTTP) => self.tell_all(work).await,
+            Some(pusher::EMAIL) => digest::write_all(self, work).await,
             _ => Ok(Round::Over),
         }
     }
@@ -148,7 +148,7 @@ impl Worker {
             count(&outcome);
             match outcome {
                 Outcome::Told => {
-                    self.failures = 0;
+                    self.succeed();
                     self.write_down(found.map(|found| found.seq), unread).await?;
                     return Ok(Round::Done);
                 }
@@ -222,6 +222,11 @@ impl Worker {
         Ok(())
     }
 
+    /// The next failure is the first again.
+    pub(super) fn succeed(&mut self) {
+        self.failures = 0;
+    }
+
     /// Waits, unless the pusher is set again or the server stops.
     pub(super) async fn wait(&self, time: Duration) {
         let mut stop = self.shared.stop.clone();
@@ -267,7 +272,8 @@ fn step(
     let Some(verdict) = still(view, me, found)? else { return Ok(Step::Skip) };
     let stored = event::load(view, found.event)?;
     if gateway::is_old(stored.row.sent_at, cursor.failing, view.now()) {
-        metrics::counter!("althing_push_total", "outcome" => "given_up").increment(1);
+        metrics::counter!("althing_push_total", "kind" => pusher::HTTP, "outcome" => "given_up")
+            .increment(1);
         return Ok(Step::Skip);
     }
     let about = told::about(view, &user_id, &stored, &verdict)?;
@@ -281,5 +287,6 @@ fn count(outcome: &Outcome) {
         Outcome::Rejected => "rejected",
         Outcome::Failed(_) => "failed",
     };
-    metrics::counter!("althing_push_total", "outcome" => outcome).increment(1);
+    metrics::counter!("althing_push_total", "kind" => pusher::HTTP, "outcome" => outcome)
+        .increment(1);
 }

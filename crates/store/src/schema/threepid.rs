@@ -21,6 +21,9 @@ pub static VALIDATIONS: Keyspace<(String,), Validation> =
 /// The validation that a client began: hash of its secret, the address and the purpose → session id.
 pub static VALIDATIONS_OF: Keyspace<([u8; 16],), String> =
     Keyspace::new(MISC_TREE, 82, "validations_of", Owned::Each);
+/// What user-interactive authentication has proven of an address: UIA session id → what.
+pub static UIA_THREEPIDS: Keyspace<(String,), UiaThreepid> =
+    Keyspace::new(MISC_TREE, 84, "uia_threepids", Owned::Each);
 /// Tokens for one login each, by SHA-256.
 pub static LOGIN_TOKENS: Keyspace<([u8; 32],), LoginToken> =
     Keyspace::new(MISC_TREE, 83, "login_tokens", Owned::Each);
@@ -70,6 +73,17 @@ pub struct Validation {
     pub validated: Option<UnixMs>,
 }
 
+/// See [`UIA_THREEPIDS`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UiaThreepid {
+    /// The validation, which is used up together with the session.
+    pub sid: String,
+    /// The address.
+    pub address: String,
+    /// When it was validated.
+    pub validated: UnixMs,
+}
+
 /// See [`LOGIN_TOKENS`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoginToken {
@@ -79,4 +93,4 @@ pub struct LoginToken {
     pub expires: UnixMs,
 }
 
-stored!(Threepid, Validation, LoginToken);
+stored!(Threepid, Validation, UiaThreepid, LoginToken);

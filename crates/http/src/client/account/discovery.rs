@@ -55,8 +55,8 @@ fn capabilities(
         "uk.tcpip.msc4133.profile_fields": on,
         "m.set_displayname": on,
         "m.set_avatar_url": on,
-        "m.3pid_changes": off,
-        "m.get_login_token": off,
+        "m.3pid_changes": { "enabled": around.settings.mail && !caller.guest },
+        "m.get_login_token": { "enabled": !caller.guest },
         "m.forget_forced_upon_leave": off,
     });
     Ok(json!({ "capabilities": capabilities }).to_string().into())

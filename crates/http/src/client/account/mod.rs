@@ -4,6 +4,7 @@ mod account_data;
 mod deactivate;
 mod devices;
 mod discovery;
+mod fallback;
 mod filters;
 mod login;
 mod openid;
@@ -12,6 +13,7 @@ mod profile;
 mod push_rules;
 mod pushers;
 mod register;
+mod request_token;
 mod session;
 mod shared_secret;
 mod tags;
@@ -19,7 +21,9 @@ mod tags;
 mod tests;
 mod threepid;
 mod uia;
+mod unsubscribe;
 mod user_directory;
+mod validate;
 mod whois;
 
 use base::{Error, Reply};
@@ -47,6 +51,10 @@ pub(crate) fn routes() -> Routes {
         .and(filters::routes())
         .and(push_rules::routes())
         .and(pushers::routes())
+        .and(unsubscribe::routes())
+        .and(request_token::routes())
+        .and(validate::routes())
+        .and(fallback::routes())
         .and(openid::routes())
 }
 

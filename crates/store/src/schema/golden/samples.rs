@@ -303,12 +303,15 @@ fn threepids() -> Vec<Sample> {
         expires: AT,
         validated: Some(UnixMs(70_000)),
     };
+    let proven =
+        UiaThreepid { sid: text("sid"), address: address.clone(), validated: UnixMs(70_000) };
     let row = Threepid { validated: AT, added: UnixMs(70_000) };
     vec![
         sample(&THREEPIDS, 1, (User(A), medium.clone(), address.clone()), row),
         sample(&THREEPID_OWNERS, 1, (medium, address), User(B)),
         sample(&VALIDATIONS, 1, (text("sid"),), validation),
         sample(&VALIDATIONS_OF, 1, ([0xD4; 16],), text("sid")),
+        sample(&UIA_THREEPIDS, 1, (text("session"),), proven),
         sample(&LOGIN_TOKENS, 1, ([0xD5; 32],), LoginToken { user: User(A), expires: AT }),
     ]
 }
