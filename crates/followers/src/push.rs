@@ -6,13 +6,15 @@
 //! far it has come. What is pending is never stored: it is what the log holds behind the cursor. A gateway that is gone
 //! is a cursor that stands still, and holds up nobody else.
 
-pub mod badge;
+mod badge;
 mod digest;
 
 mod index;
 mod pending;
 mod post;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod told;
 mod worker;
 

@@ -12,7 +12,7 @@ use super::slot::Rooms;
 
 /// Rooms with something unread, as last counted.
 #[derive(Debug)]
-pub struct Badge {
+pub(super) struct Badge {
     rooms: HashMap<Room, u64>,
     stale: Rooms,
 }
@@ -34,7 +34,7 @@ impl Badge {
     ///
     /// # Errors
     /// Faults only.
-    pub fn total(&mut self, view: &View, user: User, user_id: &UserId) -> Reply<u64> {
+    pub(super) fn total(&mut self, view: &View, user: User, user_id: &UserId) -> Reply<u64> {
         match std::mem::take(&mut self.stale) {
             Rooms::All => {
                 self.stale = Rooms::All;
