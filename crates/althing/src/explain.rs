@@ -72,7 +72,11 @@ fn section(check: &Check) -> String {
         Question::StateBefore => "does the state before it allow it?",
         Question::StateNow => "would the room's state now allow it?",
     };
-    let mut section = format!("\n{question}\n  {}\n", told(&check.verdict));
+    let answer = match check.allowed_by {
+        Some(rule) => format!("accepted by rule {}: {}", rule.number, rule.text),
+        None => told(&check.verdict),
+    };
+    let mut section = format!("\n{question}\n  {answer}\n");
     for witness in &check.state {
         section.push_str(&format!("    {}\n", shown_witness(witness)));
     }

@@ -6,9 +6,8 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use base::{Error, Event, Reply, Seq, UnixMs};
 use protocol::{
-    Pdu, Verdict,
-    auth::{AuthEvent, Lookup, StateEvent, check_auth_events, select_auth_events},
-    authorize,
+    Pdu, Rule, Verdict,
+    auth::{AuthEvent, Lookup, StateEvent, check_auth_events, decide, select_auth_events},
 };
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomVersionId};
 use store::{
@@ -58,6 +57,8 @@ pub struct Check {
     pub question: Question,
     /// The answer.
     pub verdict: Verdict,
+    /// The rule that allows it, where one does. (Of the rules on auth events none allows; they refuse or say nothing.)
+    pub allowed_by: Option<Rule>,
     /// The state events that it was judged by, as far as they are there.
     pub state: Vec<Witness>,
     /// The sender's power level in that state, as text.
@@ -154,7 +155,8 @@ impl Case<'_> {
         };
         let verdict = check_auth_events(self.version, self.pdu, &fetch);
         fault.into_inner().map_or(Ok(()), Err)?;
-        Ok(Check { question: Question::AuthEvents, verdict, state: Vec::new(), power: None })
+        let (question, state) = (Question::AuthEvents, Vec::new());
+        Ok(Check { question, verdict, allowed_by: None, state, power: None })
     }
 
     fn auth_event(&self, id: &EventId) -> Reply<Option<AuthEvent>> {
@@ -188,23 +190,27 @@ impl Case<'_> {
             }
         }
         let lookup = |kind: &str, key: &str| named.get(&(kind.to_owned(), key.to_owned())).cloned();
-        let verdict = authorize(ground::rules(self.version)?, &lookup, self.pdu);
-        let state = self.witnesses(&lookup);
-        Ok(Check { question: Question::ByAuthEvents, verdict, state, power: None })
+        self.judged(Question::ByAuthEvents, &lookup)
     }
 
     fn by_state(&self, question: Question, root: Root) -> Reply<Check> {
         let state = Ground::new(self.view, root);
-        let verdict = authorize(ground::rules(self.version)?, &state, self.pdu);
-        let witnesses = self.witnesses(&state);
+        let mut check = self.judged(question, &state)?;
         state.settle()?;
-        let power = match state::len(self.view, root)? {
-            0 => None,
-            _ => {
-                Some(ground::power(self.view, self.info, root)?.user(&self.pdu.sender).to_string())
-            }
+        if state::len(self.view, root)? > 0 {
+            let power = ground::power(self.view, self.info, root)?;
+            check.power = Some(power.user(&self.pdu.sender).to_string());
+        }
+        Ok(check)
+    }
+
+    /// What the rules say of the event in a state.
+    fn judged(&self, question: Question, state: &dyn Lookup) -> Reply<Check> {
+        let (verdict, allowed_by) = match decide(ground::rules(self.version)?, state, self.pdu) {
+            Ok(rule) => (Verdict::Accept, Some(rule)),
+            Err(rule) => (Verdict::Reject(rule), None),
         };
-        Ok(Check { question, verdict, state: witnesses, power })
+        Ok(Check { question, verdict, allowed_by, state: self.witnesses(state), power: None })
     }
 
     /// The events of a state that the rules look at.
@@ -268,6 +274,8 @@ mod tests {
         let explanation = explained(&world, &message);
         assert_eq!(explanation.verdict(), Verdict::Accept);
         assert_eq!(verdicts(&explanation), ["accept"; 4]);
+        let allowed = explanation.checks.iter().map(|check| check.allowed_by.map(|r| r.number));
+        assert_eq!(allowed.collect::<Vec<_>>(), [None, Some("11"), Some("11"), Some("11")]);
         let before = &explanation.checks[2];
         assert_eq!(before.power.as_deref(), Some("0"));
         let said: Vec<_> =

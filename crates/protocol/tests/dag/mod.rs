@@ -57,14 +57,6 @@ pub(crate) struct Cost {
 
 pub(crate) const CREATE: Event = Event(0);
 
-pub(crate) fn rules_of(version: &RoomVersionId) -> RoomVersionRules {
-    match version {
-        RoomVersionId::V1 => RoomVersionRules::V1,
-        RoomVersionId::V2 => RoomVersionRules::V2,
-        version => version.rules().unwrap(),
-    }
-}
-
 pub(crate) fn pair(kind: &str, key: &str) -> (String, String) {
     (kind.to_owned(), key.to_owned())
 }
@@ -72,7 +64,7 @@ pub(crate) fn pair(kind: &str, key: &str) -> (String, String) {
 impl Room {
     /// A room with its create event, by `@a:x`.
     pub(crate) fn new(version: RoomVersionId, create_id: &str) -> Room {
-        let rules = rules_of(&version);
+        let rules = protocol::rules(&version).unwrap().clone();
         let named = rules.authorization.room_create_event_id_as_room_id;
         let id = if named { format!("!{create_id}") } else { "!room:x".to_owned() };
         let id = OwnedRoomId::try_from(id).unwrap();
@@ -126,14 +118,10 @@ impl Room {
 
     /// The events of a state that authorise what is said.
     pub(crate) fn selected(&self, says: &Says, state: &State) -> Vec<Event> {
-        // Versions 1 and 2 select as 3 does.
-        let version = match self.version {
-            RoomVersionId::V1 | RoomVersionId::V2 => RoomVersionId::V3,
-            ref version => version.clone(),
-        };
         let sender = OwnedUserId::try_from(says.sender).unwrap();
         let content = to_raw_value(&says.content).unwrap();
-        let pairs = select_auth_events(&version, says.kind, &sender, Some(&says.key), &content);
+        let pairs =
+            select_auth_events(&self.version, says.kind, &sender, Some(&says.key), &content);
         pairs.iter().filter_map(|(kind, key)| state.get(&pair(kind, key)).copied()).collect()
     }
 
