@@ -1,5 +1,5 @@
-//! What users send whom one ignores: not in threads, not among relations (spec: "Aggregations of child events",
-//! "Threading").
+//! What users send whom one ignores, and what one was not there for: not in threads, not among relations (spec:
+//! "Aggregations of child events", "Threading").
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -93,4 +93,26 @@ fn the_root_of_an_ignored_user_is_listed_as_if_redacted() {
     assert_eq!(ids(&list()), [root.as_str()]);
     assert_eq!(list()[0]["content"], json!({}));
     assert_eq!(list()[0]["unsigned"]["m.relations"]["m.thread"]["count"], 1);
+}
+
+#[test]
+fn replies_from_when_one_was_away_are_not_counted() {
+    let mut world = World::new(4);
+    // History for members only, from here on.
+    done(&mut world, Op::History(OWNER, ROOM, 2));
+    done(&mut world, Op::Join(BOB, ROOM));
+    let root = done(&mut world, Op::Send(OWNER, ROOM, Sent::Text));
+    done(&mut world, Op::Leave(BOB, ROOM));
+    done(&mut world, Op::Send(OWNER, ROOM, Sent::Thread(1)));
+    done(&mut world, Op::Join(BOB, ROOM));
+    let seen = done(&mut world, Op::Send(OWNER, ROOM, Sent::Thread(3)));
+    let room = world.rooms[ROOM].1.clone();
+    let (number, id) = &world.users[BOB];
+    let reader = Reader { user: *number, id, device: "D" };
+    let one = world.store.read_here(|view| messages::event(view, &reader, &room, &root)).unwrap();
+    let one: Value = serde_json::from_str(&one).unwrap();
+    let thread = &one["unsigned"]["m.relations"]["m.thread"];
+    assert_eq!((&thread["count"], &thread["latest_event"]["event_id"]), (&json!(1), &json!(seen)));
+    let all = read(&world, |v, r| messages::event(v, r, &room, &root));
+    assert_eq!(all["unsigned"]["m.relations"]["m.thread"]["count"], 2);
 }

@@ -122,6 +122,47 @@ fn what_an_answer_told_that_was_lost_is_told_again() {
 }
 
 #[test]
+fn only_what_the_client_has_for_sure_is_left_out() {
+    // Too many to be heroes all of them.
+    let mut world = World::new(9);
+    for user in (1..9).filter(|user| *user != BOB).chain([BOB]) {
+        assert!(world.perform(&Op::Join(user, ROOM)));
+    }
+    let device = |world: &World, since| Device { world, redundant: false, name: "D" }.sync(since);
+    let now = |world: &World| world.store.read_here(|view| Ok(Token::at(view.head()))).unwrap();
+    let start = now(&world);
+    says(&mut world, BOB);
+    assert_eq!(device(&world, Some(start)).1, ["u1"]);
+    // A later token, but not the one of that answer.
+    says(&mut world, EVE);
+    let other = now(&world);
+    says(&mut world, BOB);
+    let (arrived, told) = device(&world, Some(other));
+    assert_eq!(told, ["u1"]);
+    says(&mut world, BOB);
+    assert!(device(&world, Some(arrived)).1.is_empty());
+    // Back to the beginning, and on from an answer that had no room for u1.
+    for _ in 0..12 {
+        says(&mut world, EVE);
+    }
+    let (back, told) = device(&world, Some(start));
+    assert!(!told.contains(&"u1".to_owned()), "{told:?}");
+    says(&mut world, BOB);
+    let (sure, told) = device(&world, Some(back));
+    assert_eq!(told, ["u1"]);
+    says(&mut world, BOB);
+    assert!(device(&world, Some(sure)).1.is_empty());
+    // Whoever begins anew has forgotten everything.
+    for _ in 0..12 {
+        says(&mut world, EVE);
+    }
+    let (anew, told) = device(&world, None);
+    assert!(!told.contains(&"u1".to_owned()), "{told:?}");
+    says(&mut world, BOB);
+    assert_eq!(device(&world, Some(anew)).1, ["u1"]);
+}
+
+#[test]
 fn pages_that_follow_each_other_bring_a_member_once() {
     let mut world = world();
     for user in [BOB, EVE, BOB, BOB, EVE, BOB] {
