@@ -73,6 +73,7 @@ impl Rim {
             egress,
             finder,
             previews,
+            sliding: Default::default(),
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

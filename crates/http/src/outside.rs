@@ -30,6 +30,8 @@ pub struct Outside {
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.
     pub finder: Finder,
+    /// What clients of sliding sync were told.
+    pub sliding: ::sync::sliding::Connections,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.

@@ -74,6 +74,7 @@ pub(crate) fn outside(
         egress: Egress::new(egress::Options::default()).unwrap(),
         previews: None,
         finder: finder(store, folder),
+        sliding: ::sync::sliding::Connections::default(),
         client: ClientInfo::default(),
         stop,
     };

@@ -23,6 +23,7 @@ mod receipts;
 pub mod relations;
 pub mod search;
 pub mod state;
+pub mod sliding;
 pub mod threads;
 mod timeline;
 pub mod token;
