@@ -231,7 +231,7 @@ impl All {
                 slots.swap_remove(oldest);
             }
         }
-        let connection = Arc::new(Mutex::new(Connection::default()));
+        let connection = Arc::new(Mutex::new(Connection { next: 1, ..Connection::default() }));
         slots.push(Slot {
             conn_id: conn_id.to_owned(),
             id,
@@ -241,7 +241,7 @@ impl All {
         });
         self.bytes = self.bytes.saturating_sub(before) + weight(slots);
         self.drop_oldest();
-        Turn { id, from: 0, n: 0, connection }
+        Turn { id, from: 0, n: 1, connection }
     }
 
     fn find(

@@ -117,7 +117,7 @@ impl Scene<'_> {
         part.initial = true;
         part.bump = Some(row.bump);
         part.stripped = Some(m.and_then(|m| m.stripped).unwrap_or_else(|| "[]".to_owned()));
-        Ok(Some((Some(part), self.told(row, config, told))))
+        Ok(Some((Some(part), self.told(row, config, None))))
     }
 
     fn membership(&self, row: &Row) -> Reply<Option<Membership>> {

@@ -67,10 +67,11 @@ impl Scopes {
         next: &mut Option<Told>,
         pass: &mut Pass,
     ) -> Reply<()> {
-        let had = |of: fn(&Told) -> Seq| told.map_or(Seq::ZERO, of);
+        let known = next.as_ref().or(told);
+        let (data_since, receipts_since) =
+            known.map_or((Seq::ZERO, Seq::ZERO), |told| (told.data, told.receipts));
         // Who had the room in sight all the time knows all but what the log says since.
         let in_sight = told.is_some() && base.rest.window.binary_search(&row.room).is_ok();
-        let data_since = had(|told| told.data);
         if row.data > data_since && covers(&self.data, matched) {
             let kinds = changes.data(row.room).filter(|_| in_sight && data_since > Seq::ZERO);
             let json = account_data(scene, row.room, kinds)?;
@@ -79,7 +80,6 @@ impl Scopes {
                 next.data = scene.head;
             }
         }
-        let receipts_since = had(|told| told.receipts);
         let more = part.is_some_and(|p| p.initial || p.limited || p.expanded);
         let moved = row.receipts > receipts_since;
         if (moved || more) && row.standing == Standing::Join && covers(&self.receipts, matched) {

@@ -62,7 +62,7 @@ impl Scene<'_> {
         let span = self.newest(row.room, &gate, from, self.head, config.limit)?;
         let end = room::state_at(self.view, row.room, self.head)?;
         let had = known.map(|t| room::state_at(self.view, row.room, t.upto)).transpose()?;
-        let mut next = self.told(row, config, told);
+        let mut next = self.told(row, config, known);
         next.depth = match known {
             // Where something is hidden, fewer come than were asked for, and asking again brings no more.
             _ if span.more => config.limit,
