@@ -112,6 +112,8 @@ pub struct Slider {
     pub counts: BTreeMap<String, u64>,
     /// Global account data by type, but for push rules.
     pub data: BTreeMap<String, Value>,
+    /// It has never asked for members otherwise than lazily.
+    pub lazily: bool,
     /// For whoever holds it against the world: how the user stood to rooms when they were told, and since when rooms were
     /// in sight without a pause.
     pub stood: BTreeMap<String, String>,
@@ -133,6 +135,7 @@ impl Slider {
             told: BTreeSet::new(),
             counts: BTreeMap::new(),
             data: BTreeMap::new(),
+            lazily: true,
             stood: BTreeMap::new(),
             in_sight: BTreeMap::new(),
         }
@@ -172,6 +175,7 @@ impl Slider {
         self.counts = objects(&answer["lists"])
             .map(|(name, list)| (name.clone(), list["count"].as_u64().unwrap()))
             .collect();
+        self.lazily &= wish.all().all(|wanted| wanted.lazy);
         self.told.clear();
         for (id, room) in objects(&answer["rooms"]) {
             self.told.insert(id.clone());
@@ -404,8 +408,11 @@ impl Wish {
 
     /// Is this member's event wanted, whatever the timeline? (Of whoever asks, in the older shape: `$ME`.)
     fn names_member(&self, member: &str, me: &str) -> bool {
-        let all = self.windows.iter().map(|w| &w.wanted).chain(self.rooms.iter().map(|r| &r.1));
-        all.into_iter().any(|wanted| wanted.wants("m.room.member", member, me))
+        self.all().any(|wanted| wanted.wants("m.room.member", member, me))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Wanted> {
+        self.windows.iter().map(|w| &w.wanted).chain(self.rooms.iter().map(|r| &r.1))
     }
 }
 
