@@ -20,7 +20,7 @@ pub mod wire_v4;
 
 use std::sync::Arc;
 
-use base::{Reply, Room};
+use base::{Epoch, Reply, Room};
 use store::{View, room as rooms};
 
 pub use self::{
@@ -66,16 +66,8 @@ fn answer(view: &View, ask: &Ask, turn: &Turn, base: &Base) -> Reply<(Answer, De
     let ignored = ignored(view, ask.user)?;
     let scene = Scene { view, ask, viewer_id: &ask.user_id, head, since, ignored, everything };
 
-    let needs = ask.lists.iter().fold(0, |needs, list| needs | list.filter.needs());
-    let index = index::current(view, ask.user, needs)?;
     let fingerprint = ask.fingerprint();
-    let typing = ask.extensions.typing.is_some() && typing_at != base.rest.typing_at;
-    let quiet = base.rest.settled == Some(fingerprint) && index.changed <= base.upto && !typing;
-    let pass = if quiet && !first {
-        Pass::nothing(&base.rest)
-    } else {
-        Pass::run(&scene, &index, base, &changes)?
-    };
+    let pass = rooms_of(&scene, base, &changes, fingerprint, typing_at)?;
     let ExtensionsTold { json, any } = extensions::write(&scene, &changes, &pass, base)?;
 
     let empty = pass.parts.is_empty() && !any && pass.counts == base.rest.counts && !first;
@@ -96,4 +88,27 @@ fn answer(view: &View, ask: &Ask, turn: &Turn, base: &Base) -> Reply<(Answer, De
     let joined = rooms::joined_rooms(view, ask.user)?;
     let delta = Delta { upto: head, rooms: pass.told, rest };
     Ok((Answer { body, empty, rooms: joined }, delta))
+}
+
+/// What is told of rooms. Nothing, at the cost of a look at the log, if the client asks for the same as before and nothing
+/// has happened; connections that ask for no rooms at all do not even look.
+fn rooms_of(
+    scene: &Scene<'_>,
+    base: &Base,
+    changes: &extensions::Changed,
+    fingerprint: u64,
+    typing_at: Epoch,
+) -> Reply<Pass> {
+    let ask = scene.ask;
+    if ask.lists.is_empty() && ask.subscriptions.is_empty() {
+        return Ok(Pass::default());
+    }
+    let needs = ask.lists.iter().fold(0, |needs, list| needs | list.filter.needs());
+    let index = index::current(scene.view, ask.user, needs)?;
+    let typing = ask.extensions.typing.is_some() && typing_at != base.rest.typing_at;
+    let same = scene.since.is_some() && base.rest.settled == Some(fingerprint);
+    if same && index.changed <= base.upto && !typing {
+        return Ok(Pass::nothing(&base.rest));
+    }
+    Pass::run(scene, &index, base, changes)
 }

@@ -29,7 +29,7 @@ const BYTES_MAX: usize = 32 << 20;
 const BYTES_KEPT: usize = BYTES_MAX / 4 * 3;
 /// A connection without rooms, about.
 const CONNECTION_BYTES: usize = 1_024;
-/// What is remembered of a room, about.
+/// What is remembered of a room, about, beside members.
 const ROOM_BYTES: usize = size_of::<Told>() + 32;
 /// Answers that the client may have, beside the last one it confirmed: one, and those given to requests that it gave up.
 const ANSWERS_MAX: usize = 4;
@@ -117,6 +117,8 @@ struct Connection {
     base: Base,
     given: Vec<(u64, Delta)>,
     next: u64,
+    /// Members remembered in all rooms of the base.
+    members: usize,
 }
 
 impl Connection {
@@ -130,13 +132,20 @@ impl Connection {
         self.given.clear();
         self.base.n = n;
         self.base.upto = delta.upto;
-        self.base.rooms.extend(delta.rooms);
+        for (room, told) in delta.rooms {
+            self.members += told.members.len();
+            if let Some(old) = self.base.rooms.insert(room, told) {
+                self.members = self.members.saturating_sub(old.members.len());
+            }
+        }
         self.base.rest = delta.rest;
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        CONNECTION_BYTES + self.base.rooms.len() * ROOM_BYTES
+        let given: usize = self.given.iter().map(|(_, delta)| delta.rooms.len()).sum();
+        let rooms = self.base.rooms.len() + given;
+        CONNECTION_BYTES + rooms * ROOM_BYTES + self.members * size_of::<User>()
     }
 }
 
@@ -168,6 +177,8 @@ struct Slot {
 
 /// The turn of one request: which connection, and from which answer on.
 pub struct Turn {
+    all: Connections,
+    key: (User, String),
     id: u64,
     from: u64,
     n: u64,
@@ -196,9 +207,11 @@ impl Connections {
             return Err(Error::invalid_param("conn_id is too long"));
         }
         let key = (user, device.to_owned());
+        let all = self.clone();
         let Some(pos) = pos else {
             let id = self.fresh_id(now);
-            return Ok(self.0.all.lock().begin(key, conn_id, id, now));
+            let connection = self.0.all.lock().begin(key.clone(), conn_id, id, now);
+            return Ok(Turn { all, key, id, from: 0, n: 1, connection });
         };
         let (id, n) = parse(pos).ok_or_else(unknown_pos)?;
         let found = self.0.all.lock().find(&key, conn_id, id, now);
@@ -207,10 +220,9 @@ impl Connections {
         let mut locked = connection.lock();
         locked.confirm(n)?;
         locked.next += 1;
-        let (next, bytes) = (locked.next, locked.bytes());
+        let next = locked.next;
         drop(locked);
-        self.0.all.lock().weigh(&key, id, bytes);
-        Ok(Turn { id, from: n, n: next, connection })
+        Ok(Turn { all, key, id, from: n, n: next, connection })
     }
 
     /// Beginning at the clock, so that what an earlier process gave out means nothing to this one.
@@ -221,7 +233,13 @@ impl Connections {
 }
 
 impl All {
-    fn begin(&mut self, key: (User, String), conn_id: &str, id: u64, now: UnixMs) -> Turn {
+    fn begin(
+        &mut self,
+        key: (User, String),
+        conn_id: &str,
+        id: u64,
+        now: UnixMs,
+    ) -> Arc<Mutex<Connection>> {
         let slots = self.of.entry(key).or_default();
         let before = weight(slots);
         slots.retain(|slot| slot.conn_id != conn_id);
@@ -241,7 +259,7 @@ impl All {
         });
         self.bytes = self.bytes.saturating_sub(before) + weight(slots);
         self.drop_oldest();
-        Turn { id, from: 0, n: 1, connection }
+        connection
     }
 
     fn find(
@@ -311,6 +329,9 @@ impl Turn {
             given.remove(0);
         }
         given.push((self.n, delta));
+        let bytes = connection.bytes();
+        drop(connection);
+        self.all.0.all.lock().weigh(&self.key, self.id, bytes);
         Ok(answer)
     }
 
