@@ -156,7 +156,7 @@ def test_filters_choose_rooms(alice, bob, shape):
     space = alice.create_room(creation_content={"type": "m.space"})
     alice.set_state(secret, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
     alice.set_state(space, "m.space.child", {"via": [alice.server_name]}, plain)
-    alice.call("PUT", alice.account_data("m.direct"), {bob.user: [direct]})
+    alice.call("PUT", alice.account_data("account_data", "m.direct"), {bob.user: [direct]})
     alice.call("PUT", path(f"{V3}/user", alice.user, "rooms", plain, "tags", "u.x"), {"order": 0.5})
     invited = bob.create_room(alice)
     is_invited = "is_invited" if shape == "v4" else "is_invite"
@@ -178,7 +178,7 @@ def test_filters_choose_rooms(alice, bob, shape):
     # A filter follows what changes.
     connection = Connection(alice, shape, "follow").list("l", 0, 99, {"is_encrypted": False, "is_dm": False}, limit=1)
     assert {plain, space} <= set(connection.sync()["rooms"])
-    alice.call("PUT", alice.account_data("m.direct"), {})
+    alice.call("PUT", alice.account_data("account_data", "m.direct"), {})
     assert set(connection.sync()["rooms"]) == {direct}
 
 
@@ -409,14 +409,14 @@ def test_an_idle_poll_ends_empty(alice, shape):
 @both
 def test_account_data_is_told_once(alice, shape):
     room = alice.create_room()
-    alice.call("PUT", alice.account_data("x.global"), {"n": 1})
+    alice.call("PUT", alice.account_data("account_data", "x.global"), {"n": 1})
     alice.call("PUT", path(f"{V3}/user", alice.user, "rooms", room, "account_data", "x.room"), {"n": 2})
     connection = Connection(alice, shape).list("all", 0, 9).enable("account_data")
     part = connection.sync()["extensions"]["account_data"]
     assert {"x.global", "m.push_rules"} <= {e["type"] for e in part["global"]}
     assert [e["content"] for e in part["rooms"][room] if e["type"] == "x.room"] == [{"n": 2}]
     assert "account_data" not in connection.sync()["extensions"]
-    put = lambda: alice.call("PUT", alice.account_data("x.global"), {"n": 3})
+    put = lambda: alice.call("PUT", alice.account_data("account_data", "x.global"), {"n": 3})
     part = poll_while(connection, put)["extensions"]["account_data"]
     assert part == {"global": [{"type": "x.global", "content": {"n": 3}}]}
 
@@ -478,7 +478,7 @@ def test_unread_counts_are_those_of_sync(alice, bob):
 @both
 def test_ignored_users_are_not_shown(alice, bob, shape):
     room = alice.room_with(bob)
-    alice.call("PUT", alice.account_data("m.ignored_user_list"), {"ignored_users": {bob.user: {}}})
+    alice.call("PUT", alice.account_data("account_data", "m.ignored_user_list"), {"ignored_users": {bob.user: {}}})
     connection = Connection(alice, shape).list("all", 0, 9, limit=20)
     connection.sync()
     bob.text(room, "spam")
