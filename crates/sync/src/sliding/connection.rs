@@ -353,3 +353,77 @@ fn parse(pos: &str) -> Option<(u64, u64)> {
     let (id, n) = of.split_once('.')?;
     Some((id.parse().ok()?, n.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: User = User(1);
+
+    fn turn(all: &Connections, conn: &str, pos: Option<&str>, at: u64) -> Reply<Turn> {
+        all.turn(ME, "D", conn, pos, UnixMs(at))
+    }
+
+    /// Answers a turn, and gives the `pos`.
+    fn answered(turn: &Turn, upto: u64) -> String {
+        let delta = Delta { upto: Seq(upto), rooms: Vec::new(), rest: Rest::default() };
+        turn.with(|_| Ok(((), delta))).unwrap();
+        turn.pos(Seq(upto))
+    }
+
+    fn base_of(turn: &Turn) -> u64 {
+        let delta = Delta { upto: Seq(0), rooms: Vec::new(), rest: Rest::default() };
+        turn.with(|base| Ok((base.upto.0, delta))).unwrap()
+    }
+
+    #[test]
+    fn an_answer_counts_when_its_position_comes_back() {
+        let all = Connections::default();
+        let one = answered(&turn(&all, "c", None, 1).unwrap(), 5);
+        let lost = answered(&turn(&all, "c", Some(&one), 2).unwrap(), 6);
+        assert_eq!(base_of(&turn(&all, "c", Some(&one), 3).unwrap()), 5, "asked again");
+        let two = answered(&turn(&all, "c", Some(&one), 4).unwrap(), 7);
+        assert_eq!(base_of(&turn(&all, "c", Some(&two), 5).unwrap()), 7);
+        for gone in [&one, &lost] {
+            assert!(turn(&all, "c", Some(gone), 6).is_err(), "{gone}");
+        }
+        assert_eq!(base_of(&turn(&all, "c", Some(&two), 7).unwrap()), 7);
+    }
+
+    #[test]
+    fn a_request_that_was_overtaken_is_not_answered() {
+        let all = Connections::default();
+        let one = answered(&turn(&all, "c", None, 1).unwrap(), 5);
+        let slow = turn(&all, "c", Some(&one), 2).unwrap();
+        let two = answered(&turn(&all, "c", Some(&one), 3).unwrap(), 6);
+        turn(&all, "c", Some(&two), 4).unwrap();
+        let delta = Delta { upto: Seq(0), rooms: Vec::new(), rest: Rest::default() };
+        assert!(slow.with(|_| Ok(((), delta))).is_err());
+    }
+
+    #[test]
+    fn a_position_belongs_to_one_user_device_and_connection() {
+        let all = Connections::default();
+        let pos = answered(&turn(&all, "c", None, 1).unwrap(), 5);
+        assert!(all.turn(User(2), "D", "c", Some(&pos), UnixMs(1)).is_err());
+        assert!(all.turn(ME, "E", "c", Some(&pos), UnixMs(1)).is_err());
+        assert!(turn(&all, "d", Some(&pos), 1).is_err());
+        assert!(turn(&Connections::default(), "c", Some(&pos), 1).is_err(), "another process");
+        answered(&turn(&all, "c", None, 2).unwrap(), 5);
+        assert!(turn(&all, "c", Some(&pos), 3).is_err(), "the connection began anew");
+    }
+
+    #[test]
+    fn the_connections_unused_for_longest_go_first() {
+        let all = Connections::default();
+        let begun: Vec<String> = (0..=OF_DEVICE_MAX)
+            .map(|n| answered(&turn(&all, &n.to_string(), None, n as u64).unwrap(), 5))
+            .collect();
+        assert!(turn(&all, "0", Some(&begun[0]), 100).is_err(), "too many of one device");
+        let heavy = turn(&all, "1", Some(&begun[1]), 101).unwrap();
+        all.0.all.lock().weigh(&heavy.key, heavy.id, BYTES_MAX);
+        assert!(turn(&all, "2", Some(&begun[2]), 102).is_err(), "too much in all");
+        let last = answered(&turn(&all, "3", None, 103).unwrap(), 5);
+        assert!(turn(&all, "3", Some(&last), 104).is_ok());
+    }
+}

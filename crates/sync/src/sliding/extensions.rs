@@ -8,7 +8,7 @@ use base::{Reply, Room, Seq, User};
 use ruma::OwnedUserId;
 use store::View;
 
-pub(super) use self::rooms::Scopes;
+pub(super) use self::rooms::{InScope, Scopes};
 use super::{
     ask::Ask,
     connection::{Base, unknown_pos},

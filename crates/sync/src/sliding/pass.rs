@@ -12,7 +12,7 @@ use store::{room as rooms, schema::Standing, user};
 use super::{
     ask::{Ask, Config},
     connection::{Base, Rest, Told},
-    extensions::{Changed, Scopes},
+    extensions::{Changed, InScope, Scopes},
     filter::Ready,
     index::{Index, Row},
     required::Required,
@@ -70,7 +70,7 @@ impl Pass {
         changes: &Changed,
     ) -> Reply<Pass> {
         let mut rules = Rules::new(scene, &base.rest)?;
-        let scopes = Scopes::new(scene.ask);
+        let scopes = Scopes::new(scene, base, changes);
         let typing = typing_rooms(scene, base);
         let ignored = numbers(scene)?;
         let mut pass = Pass::default();
@@ -86,8 +86,8 @@ impl Pass {
             window.push(row.room);
             let outcome = scene.tell(row, config, told)?;
             let (part, mut next) = outcome.map_or((None, None), |(part, told)| (part, Some(told)));
-            let room = (row, told, part.as_ref());
-            scopes.tell(scene, base, changes, &matched, room, &mut next, &mut pass)?;
+            let room = InScope { row, told, part: part.as_ref() };
+            scopes.tell(&matched, &room, &mut next, &mut pass)?;
             if scopes.typing(&matched) && typing.contains(&row.room) {
                 pass.typing_in(scene, row, base)?;
             }

@@ -8,7 +8,7 @@ use store::{
 
 use super::{
     super::{
-        ask::{Ask, Scoped},
+        ask::Scoped,
         connection::{Base, Told},
         index::Row,
         pass::Pass,
@@ -25,11 +25,21 @@ use crate::{
 /// Receipts of a room looked at to find those on the events of a timeline: of larger rooms, some are left out.
 const RECEIPTS_SCAN_MAX: usize = 5_000;
 
-/// Which rules put rooms into the scope of which extension. None: the extension is off.
-pub(in super::super) struct Scopes {
+/// Which rules put rooms into the scope of which extension (none: it is off), and what is needed to tell of them.
+pub(in super::super) struct Scopes<'a> {
+    scene: &'a Scene<'a>,
+    base: &'a Base,
+    changes: &'a Changed,
     data: Option<Vec<bool>>,
     receipts: Option<Vec<bool>>,
     typing: Option<Vec<bool>>,
+}
+
+/// A room of the walk: how it is, what the client was told of it before, and what is told now.
+pub(in super::super) struct InScope<'a> {
+    pub(in super::super) row: &'a Row,
+    pub(in super::super) told: Option<&'a Told>,
+    pub(in super::super) part: Option<&'a Part>,
 }
 
 fn covers(scope: &Option<Vec<bool>>, matched: &[u16]) -> bool {
@@ -37,15 +47,16 @@ fn covers(scope: &Option<Vec<bool>>, matched: &[u16]) -> bool {
     matched.iter().any(|rule| scope.get(usize::from(*rule)).copied().unwrap_or_default())
 }
 
-impl Scopes {
-    pub(in super::super) fn new(ask: &Ask) -> Scopes {
-        let rules = |scoped: &Option<Scoped>| scoped.as_ref().map(|scoped| scoped.rules(ask));
-        let on = &ask.extensions;
-        Scopes {
-            data: rules(&on.account_data),
-            receipts: rules(&on.receipts),
-            typing: rules(&on.typing),
-        }
+impl<'a> Scopes<'a> {
+    pub(in super::super) fn new(
+        scene: &'a Scene<'a>,
+        base: &'a Base,
+        changes: &'a Changed,
+    ) -> Scopes<'a> {
+        let rules = |scoped: &Option<Scoped>| scoped.as_ref().map(|scoped| scoped.rules(scene.ask));
+        let on = &scene.ask.extensions;
+        let (data, receipts) = (rules(&on.account_data), rules(&on.receipts));
+        Scopes { scene, base, changes, data, receipts, typing: rules(&on.typing) }
     }
 
     pub(in super::super) fn typing(&self, matched: &[u16]) -> bool {
@@ -53,30 +64,25 @@ impl Scopes {
     }
 
     /// What is to be told of a room beside itself. `next`: what the client then knows of it, if that changes.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of the walk, with all that the walk knows"
-    )]
     pub(in super::super) fn tell(
         &self,
-        scene: &Scene<'_>,
-        base: &Base,
-        changes: &Changed,
         matched: &[u16],
-        (row, told, part): (&Row, Option<&Told>, Option<&Part>),
+        room: &InScope<'_>,
         next: &mut Option<Told>,
         pass: &mut Pass,
     ) -> Reply<()> {
+        let InScope { row, told, part } = *room;
+        let scene = self.scene;
         let known = next.as_ref().or(told);
         let (data_since, receipts_since) =
             known.map_or((Seq::ZERO, Seq::ZERO), |told| (told.data, told.receipts));
         // Who had the room in sight all the time knows all but what the log says since.
-        let in_sight = told.is_some() && base.rest.window.binary_search(&row.room).is_ok();
+        let in_sight = told.is_some() && self.base.rest.window.binary_search(&row.room).is_ok();
         if row.data > data_since && covers(&self.data, matched) {
-            let kinds = changes.data(row.room).filter(|_| in_sight && data_since > Seq::ZERO);
+            let kinds = self.changes.data(row.room).filter(|_| in_sight && data_since > Seq::ZERO);
             let json = account_data(scene, row.room, kinds)?;
             push(scene, row.room, json, &mut pass.data)?;
-            if let Some(next) = next.get_or_insert_with_told(told) {
+            if let Some(next) = to_change(next, told) {
                 next.data = scene.head;
             }
         }
@@ -84,10 +90,10 @@ impl Scopes {
         let moved = row.receipts > receipts_since;
         if (moved || more) && row.standing == Standing::Join && covers(&self.receipts, matched) {
             let live = in_sight && receipts_since > Seq::ZERO && !more;
-            let users = changes.receipts(row.room).filter(|_| live);
+            let users = self.changes.receipts(row.room).filter(|_| live);
             let json = receipts(scene, row.room, users, (receipts_since, part))?;
             push(scene, row.room, json, &mut pass.receipts)?;
-            if let Some(next) = next.get_or_insert_with_told(told) {
+            if let Some(next) = to_change(next, told) {
                 next.receipts = scene.head;
             }
         }
@@ -96,16 +102,11 @@ impl Scopes {
 }
 
 /// What the client will know, to be changed: as it was, if nothing else has changed.
-trait Next {
-    fn get_or_insert_with_told(&mut self, told: Option<&Told>) -> Option<&mut Told>;
-}
-impl Next for Option<Told> {
-    fn get_or_insert_with_told(&mut self, told: Option<&Told>) -> Option<&mut Told> {
-        if self.is_none() {
-            *self = told.cloned();
-        }
-        self.as_mut()
+fn to_change<'a>(next: &'a mut Option<Told>, told: Option<&Told>) -> Option<&'a mut Told> {
+    if next.is_none() {
+        *next = told.cloned();
     }
+    next.as_mut()
 }
 
 fn push(
