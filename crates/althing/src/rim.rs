@@ -75,6 +75,7 @@ impl Rim {
             finder,
             previews,
             mail,
+            sliding: Default::default(),
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

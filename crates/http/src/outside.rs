@@ -32,6 +32,8 @@ pub struct Outside {
     pub finder: Finder,
     /// To people; `None`: this server sends no mail.
     pub mail: Option<egress::mail::Mail>,
+    /// What clients of sliding sync were told.
+    pub sliding: ::sync::sliding::Connections,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.

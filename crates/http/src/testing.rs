@@ -75,6 +75,7 @@ pub(crate) fn outside(
         previews: None,
         finder: finder(store, folder),
         mail: None,
+        sliding: ::sync::sliding::Connections::default(),
         client: ClientInfo::default(),
         stop,
     };

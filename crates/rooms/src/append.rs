@@ -12,7 +12,7 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use store::{
-    Tx, event, log, room,
+    Tx, activity, event, log, room,
     schema::{EventRow, HEADS, Head, ROOM_IDS, ROOMS, Relation, RoomInfo},
     state, user,
 };
@@ -212,6 +212,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     let state = pdu.is_state();
     let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
     event::place(tx, room, event, base::UnixMs(pdu.origin_server_ts), at);
+    activity::note(tx, room, &pdu.kind, at);
     if let Some(related) = related {
         let rel_type = related.rel_type.clone();
         let relation = Relation { child: event, rel_type, kind: pdu.kind.clone(), sender };

@@ -5,6 +5,7 @@
 //! are dense and never reused; a value read is the value that was written under that key, or a fault.
 #![forbid(unsafe_code)]
 
+pub mod activity;
 mod cache;
 mod codec;
 mod committer;

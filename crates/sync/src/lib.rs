@@ -6,8 +6,10 @@
 
 pub mod access;
 pub mod by_time;
+mod changes;
 pub mod client_event;
 pub mod context;
+mod device_lists;
 pub mod events;
 pub mod filter;
 pub mod gate;
@@ -16,9 +18,12 @@ pub mod initial_sync;
 pub mod json;
 pub mod messages;
 pub mod notifications;
+mod own_data;
+mod receipts;
 pub mod relations;
 pub mod search;
 pub mod state;
+pub mod sliding;
 pub mod threads;
 mod timeline;
 pub mod token;

@@ -17,6 +17,10 @@ pub struct Token {
 }
 
 impl Token {
+    /// Parts a token from what sliding sync writes behind it to know its connection by (MSC4186: a `pos` is a token of
+    /// `/messages` and `/relations`, too).
+    pub const POS_MARK: char = '~';
+
     /// A token without a typing position.
     pub fn at(seq: Seq) -> Token {
         Token { seq, typing: Epoch(0) }
@@ -25,6 +29,7 @@ impl Token {
     /// Reads a token; anything else is 400 `M_INVALID_PARAM`.
     pub fn parse(text: &str) -> Reply<Token> {
         let bad = || Error::invalid_param("not a token of this server");
+        let text = text.split_once(Self::POS_MARK).map_or(text, |(token, _)| token);
         let rest = text.strip_prefix('s').ok_or_else(bad)?;
         let (seq, typing) = rest.split_once('_').unwrap_or((rest, "0"));
         // Only what we write: no signs, no leading zeros.

@@ -4,7 +4,6 @@
 //! is nothing, sleeps until the log moves for the caller. Work for an incremental answer is proportional to what
 //! changed, never to how many rooms the caller has.
 
-mod changes;
 mod joined;
 mod others;
 mod summary;
@@ -15,8 +14,9 @@ use base::{Event, Reply, Room, Seq, User};
 use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
-use self::changes::Changes;
-use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token, told::Told};
+use crate::{
+    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, token::Token, told::Told,
+};
 
 /// What a client asks.
 pub struct Ask {

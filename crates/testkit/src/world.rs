@@ -45,6 +45,12 @@ pub enum Op {
     Data(usize, Option<usize>, u8),
     /// Sets a tag on a room, or takes it away.
     Tag(usize, usize, u8),
+    /// Switches encryption on.
+    Encrypt(usize, usize),
+    /// Lists a room as a direct chat, or as none.
+    Direct(usize, usize, bool),
+    /// Begins or stops typing.
+    Type(usize, usize, bool),
     /// The user's client syncs.
     Sync(usize),
     /// Somebody else's client syncs with a filter of its own from the beginning.
@@ -242,7 +248,20 @@ impl World {
                     rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
                 })
             }
-            Op::Data(..) | Op::Tag(..) => self.keep(op),
+            Op::Encrypt(u, r) => {
+                let content = json!({"algorithm": "m.megolm.v1.aes-sha2"});
+                self.put(u, r, "m.room.encryption", content)
+            }
+            Op::Type(u, r, begins) => {
+                let ((u, _), (number, _)) = (user(u), room(r));
+                let is_in = self.store.read_here(|view| store::room::is_joined(view, number, u));
+                let until = begins.then_some(base::UnixMs(u64::MAX));
+                is_in.unwrap() && {
+                    self.store.set_typing(number, u, until);
+                    true
+                }
+            }
+            Op::Data(..) | Op::Tag(..) | Op::Direct(..) => self.keep(op),
             Op::Sync(_) | Op::Fresh(..) => true,
         }
     }
@@ -309,6 +328,16 @@ impl World {
                 self.write(move |tx| match n % 3 {
                     0 => accounts::tag::remove(tx, user, room, &tag),
                     _ => accounts::tag::set(tx, user, room, &tag, json!({"order": 0.5})),
+                })
+            }
+            Op::Direct(u, r, is) => {
+                let (user, _) = self.users[u % self.users.len()];
+                let (_, room) = self.rooms[r % self.rooms.len()].clone();
+                let rooms = if is { vec![room.to_string()] } else { Vec::new() };
+                let content = json!({"@someone:x.test": rooms}).to_string();
+                self.write(move |tx| {
+                    let global = accounts::account_data::GLOBAL;
+                    accounts::account_data::set(tx, user, global, "m.direct", &content)
                 })
             }
             _ => false,

@@ -68,6 +68,10 @@ pub static RELATIONS: Keyspace<(Event, Seq), Relation> =
 /// A room's events by their `origin_server_ts`.
 pub static BY_TIME: Keyspace<(Room, UnixMs, Event), ()> =
     Keyspace::new(ORDER_TREE, 46, "by_time", Owned::Nobody);
+/// When an event was last announced in a room: room, 0 (any other) | 1 (one that moves the room up in lists). See
+/// [`crate::activity`].
+pub static ACTIVITY: Keyspace<(Room, u8), Seq> =
+    Keyspace::new(ORDER_TREE, 40, "activity", Owned::Nobody);
 /// Nodes of state maps.
 pub static STATE_NODES: Keyspace<(NodeId,), Node> =
     Keyspace::new(STATE_TREE, 1, "state_nodes", Owned::Nobody);

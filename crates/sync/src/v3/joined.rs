@@ -1,9 +1,6 @@
 //! A joined room in an answer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Event, Reply, Room, Seq, User};
 use ruma::{OwnedUserId, UserId};
@@ -11,7 +8,7 @@ use store::{
     Direction, View,
     event::{self, Stored},
     room,
-    schema::{ACCOUNT_DATA, AccountData, Membership, RECEIPTS, Receipt, Standing},
+    schema::{Membership, RECEIPTS, Receipt, Standing},
     state::{self, Part, Root},
     user,
 };
@@ -23,15 +20,13 @@ use crate::{
     gate::Gate,
     heroes,
     json::Out,
+    own_data,
+    receipts::{self, RECEIPTS_MAX},
     timeline::{Query, Span, passes},
     token::Token,
     unread,
 };
 
-/// Receipts of one room in a first answer.
-const RECEIPTS_MAX: usize = 100_000;
-/// Account data types of one room.
-const ACCOUNT_DATA_MAX: usize = 10_000;
 
 /// The part of a timeline that goes into an answer, oldest first, and what the client has of the room.
 pub(super) struct Window {
@@ -340,40 +335,13 @@ impl Context<'_> {
     }
 
     fn receipts(&self, out: &mut Out, room: Room, since: Option<Seq>) -> Reply<()> {
-        type Row = ((Room, User, String, u8), Receipt);
-        let rows: Vec<Row> = match self.changes.receipts(room) {
-            Some(users) if since.is_some() => {
-                let mut rows = Vec::new();
-                for user in users {
-                    rows.extend(self.view.under(&RECEIPTS, (room, user), RECEIPTS_MAX)?);
-                }
-                rows
-            }
+        let mut rows: Vec<receipts::Row> = match self.changes.receipts(room) {
+            Some(users) if since.is_some() => receipts::of_users(self.view, room, users)?,
             _ => self.view.under(&RECEIPTS, (room,), RECEIPTS_MAX)?,
         };
-        // A user may have several receipts of one type on one event, in different threads, for which one `m.receipt` has
-        // no place: the second goes into a second one.
-        let mut layers: Vec<Layer> = Vec::new();
-        for ((_, user, thread, private), receipt) in rows {
-            let new = since.is_none_or(|since| receipt.moved > since);
-            let shown = private == 0 || user == self.ask.user;
-            if !new || !shown {
-                continue;
-            }
-            let id = user::id(self.view, user)?;
-            if self.ignored.iter().any(|i| i == id.as_str()) {
-                continue;
-            }
-            let kind = if private == 0 { "m.read" } else { "m.read.private" };
-            let key = (receipt.event_id, kind, id);
-            let value = (receipt.at.0, thread);
-            match layers.iter_mut().find(|layer| !layer.contains_key(&key)) {
-                Some(layer) => drop(layer.insert(key, value)),
-                None => layers.push(Layer::from([(key, value)])),
-            }
-        }
-        for layer in layers {
-            write_receipts(out, &layer);
+        rows.retain(|(_, receipt)| since.is_none_or(|since| receipt.moved > since));
+        for layer in receipts::layers(self.view, self.ask.user, &self.ignored, rows)? {
+            receipts::write(out, &layer);
         }
         Ok(())
     }
@@ -401,23 +369,11 @@ impl Context<'_> {
         since: Option<Seq>,
         wanted: impl Fn(&str) -> bool,
     ) -> Reply<()> {
-        let rows: Vec<(String, AccountData)> = match self.changes.account_data(room) {
-            Some(kinds) if since.is_some() => {
-                let mut rows = Vec::new();
-                for kind in kinds {
-                    let data = self.view.get(&ACCOUNT_DATA, (self.ask.user, room, kind.clone()))?;
-                    rows.extend(data.map(|d| (kind, d)));
-                }
-                rows
+        let kinds = self.changes.account_data(room).filter(|_| since.is_some());
+        for (kind, data) in own_data::read(self.view, self.ask.user, room, kinds)? {
+            if wanted(&kind) {
+                own_data::write(out, &kind, &data);
             }
-            _ => {
-                let rows: Vec<((User, Room, String), AccountData)> =
-                    self.view.under(&ACCOUNT_DATA, (self.ask.user, room), ACCOUNT_DATA_MAX)?;
-                rows.into_iter().map(|((.., kind), data)| (kind, data)).collect()
-            }
-        };
-        for (kind, data) in rows.iter().filter(|(kind, _)| wanted(kind)) {
-            out.open().key("type").text(kind).key("content").raw(&data.content).close();
         }
         Ok(())
     }
@@ -447,34 +403,4 @@ impl Context<'_> {
 fn member_of(view: &View, member: &Stored) -> Reply<Option<User>> {
     let id = member.row.state_key.as_deref().and_then(|id| <&UserId>::try_from(id).ok());
     id.map(|id| user::find(view, id)).transpose().map(Option::flatten)
-}
-
-/// Receipts of one `m.receipt`: (event id, type, user) → (timestamp, thread).
-type Layer = BTreeMap<(String, &'static str, OwnedUserId), (u64, String)>;
-
-fn write_receipts(out: &mut Out, layer: &Layer) {
-    out.open().key("type").text("m.receipt").key("content").open();
-    let (mut event, mut kind) = ("", "");
-    for ((of, how, user), (at, thread)) in layer {
-        if of != event {
-            if !event.is_empty() {
-                out.close().close();
-            }
-            out.key(of).open();
-            (event, kind) = (of, "");
-        }
-        if *how != kind {
-            if !kind.is_empty() {
-                out.close();
-            }
-            out.key(how).open();
-            kind = how;
-        }
-        out.key(user.as_str()).open().key("ts").number(*at);
-        if !thread.is_empty() {
-            out.key("thread_id").text(thread);
-        }
-        out.close();
-    }
-    out.close().close().close().close();
 }

@@ -24,6 +24,7 @@ const FEATURES: &[&str] = &[
     "org.matrix.msc3916.stable",
     "org.matrix.msc4222",
     "uk.half-shot.msc2666.query_mutual_rooms",
+    "org.matrix.simplified_msc3575",
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",
 ];

@@ -8,6 +8,7 @@ mod messages;
 mod notifications;
 mod relations;
 mod search;
+mod sliding;
 mod stream;
 
 use crate::handler::Routes;
@@ -19,6 +20,7 @@ pub(crate) fn routes() -> Routes {
         .and(messages::routes())
         .and(relations::routes())
         .and(search::routes())
+        .and(sliding::routes())
         .and(by_time::routes())
         .and(initial_sync::routes())
         .and(stream::routes())

@@ -139,6 +139,7 @@ fn events() -> Vec<Sample> {
         sample(&EVENTS, 2, (Event(A),), bare),
         sample(&SENT, 1, (Event(A),), Sent { device: text("DEV"), txn_id: text("t1") }),
         sample(&ORDER, 1, (Event(A),), Seq(B)),
+        sample(&ACTIVITY, 1, (Room(A), 1), Seq(B)),
         sample(&TIMELINE, 1, (Room(A), Seq(B)), Event(3)),
         sample(&BY_TIME, 1, (Room(A), AT, Event(B)), ()),
         sample(&RELATIONS, 1, (Event(A), Seq(B)), relation),

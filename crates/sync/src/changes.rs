@@ -6,7 +6,7 @@ use base::{Reply, Room, Seq, User};
 use store::{View, log::Entry, room};
 
 /// See the module.
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// The rooms that anything happened in, in order; `None`: look at all.
     rooms: Option<BTreeSet<Room>>,
     /// Receipts that moved: by room, whose. `None` as above.
@@ -14,11 +14,11 @@ pub(super) struct Changes {
     /// Own account data that changed: by room (0: global), types.
     account_data: Option<BTreeMap<Room, BTreeSet<String>>>,
     /// Users whose devices changed.
-    pub(super) devices: BTreeSet<User>,
+    pub(crate) devices: BTreeSet<User>,
 }
 
 impl Changes {
-    pub(super) fn gather(
+    pub(crate) fn gather(
         view: &View,
         me: User,
         since: Option<Seq>,
@@ -67,25 +67,25 @@ impl Changes {
     }
 
     /// Rooms to look at; `None`: all.
-    pub(super) fn rooms(&self) -> Option<&BTreeSet<Room>> {
+    pub(crate) fn rooms(&self) -> Option<&BTreeSet<Room>> {
         self.rooms.as_ref()
     }
 
     /// Also look at these rooms.
-    pub(super) fn also(&mut self, more: impl IntoIterator<Item = Room>) {
+    pub(crate) fn also(&mut self, more: impl IntoIterator<Item = Room>) {
         if let Some(rooms) = &mut self.rooms {
             rooms.extend(more);
         }
     }
 
     /// Whose receipts moved in a room: `None`: unknown, look at all.
-    pub(super) fn receipts(&self, room: Room) -> Option<Vec<User>> {
+    pub(crate) fn receipts(&self, room: Room) -> Option<Vec<User>> {
         let by_room = self.receipts.as_ref()?;
         Some(by_room.get(&room).map_or_else(Vec::new, |users| users.iter().copied().collect()))
     }
 
     /// Types of own account data that changed in a room (0: global); `None`: look at all.
-    pub(super) fn account_data(&self, room: Room) -> Option<Vec<String>> {
+    pub(crate) fn account_data(&self, room: Room) -> Option<Vec<String>> {
         let by_room = self.account_data.as_ref()?;
         Some(by_room.get(&room).map_or_else(Vec::new, |kinds| kinds.iter().cloned().collect()))
     }
