@@ -12,6 +12,7 @@ use althing_http::{
 };
 use base::Reply;
 use egress::Egress;
+use flows::appservice::Bridges;
 use flows::preview::Previews;
 use media::Library;
 use store::Store;
@@ -34,6 +35,7 @@ pub(crate) struct Opened {
     pub(crate) media: Library,
     pub(crate) egress: Egress,
     pub(crate) finder: Finder,
+    pub(crate) bridges: Bridges,
 }
 
 /// What serves.
@@ -59,20 +61,23 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, finder } = opened;
+        let Opened { store, hasher, media, egress, finder, bridges } = opened;
         let previews = config
             .media
             .url_previews
             .then(|| Previews::new(egress.clone(), media.clone(), config.top.server_name.as_str()));
         let (tell, stop) = Stop::channel();
+        let mut settings = settings(config, token, &self.addresses());
+        settings.appservices = bridges.services().clone();
         let outside = Outside {
             store,
-            settings: Arc::new(settings(config, token, &self.addresses())),
+            settings: Arc::new(settings),
             accounts: hasher,
             media,
             egress,
             finder,
             previews,
+            bridges,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use protocol::appservice::Appservices;
 use ruma::{OwnedServerName, RoomVersionId};
 use store::{Lane, Store};
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub struct Outside {
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.
     pub finder: Finder,
+    /// The application services, and how they are asked.
+    pub bridges: flows::appservice::Bridges,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.
@@ -93,6 +96,8 @@ pub struct Settings {
     pub token_in_query: bool,
     /// Proxies whose `X-Forwarded-For` is believed, besides those on this machine.
     pub trusted_proxies: Vec<IpAddr>,
+    /// The application services.
+    pub appservices: Appservices,
 }
 
 impl Settings {
@@ -110,6 +115,7 @@ impl Settings {
             federation_enabled: true,
             token_in_query: true,
             trusted_proxies: Vec::new(),
+            appservices: Appservices::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! never change one, never reuse a dropped tag. Adding a keyspace = one constant here and a line in the golden test.
 
 mod account;
+mod appservice;
 mod authority;
 #[cfg(test)]
 mod golden;
@@ -11,6 +12,7 @@ mod media;
 mod room;
 
 pub use account::*;
+pub use appservice::*;
 pub use authority::*;
 pub use media::*;
 pub use room::*;

@@ -2,32 +2,40 @@
 
 use accounts::{
     account::{self, Found},
-    device::{self, Login},
+    device::{self, LoggedIn, Login},
     uia::Identifier,
 };
 use base::{Error, Reply};
 use http::Method;
-use ruma::api::client::session::get_login_types;
+use protocol::appservice::Registration;
+use ruma::{UserId, api::client::session::get_login_types};
 use serde::Deserialize;
 use serde_json::json;
 use store::View;
 
-use super::register::add_session;
+use super::{
+    ghost::{APPLICATION_SERVICE, application_service, exclusive, no_login},
+    register::add_session,
+};
 use crate::{
     answer::Json,
     asked::Asked,
-    handler::{Anyone, Auth, Caller, Routes},
+    handler::{Anyone, Around, Auth, Caller, Routes},
     outside::Outside,
 };
 
 pub(super) fn routes() -> Routes {
     // Not ruma's type: it panics on a body without `type`.
     const PATHS: [&str; 2] = ["/_matrix/client/v3/login", "/_matrix/client/r0/login"];
-    Routes::default().read(flows).raw_flow(Method::POST, &PATHS, Auth::None, login)
+    Routes::default().read_with(flows).raw_flow(Method::POST, &PATHS, Auth::None, login)
 }
 
-fn flows(_: &View, _: Anyone, _: get_login_types::v3::Request) -> Reply<Json> {
-    Ok(json!({ "flows": [{ "type": "m.login.password" }] }).to_string().into())
+fn flows(_: &View, around: Around<'_>, _: Anyone, _: get_login_types::v3::Request) -> Reply<Json> {
+    let mut flows = vec![json!({ "type": "m.login.password" })];
+    if !around.settings.appservices.is_empty() {
+        flows.push(json!({ "type": APPLICATION_SERVICE }));
+    }
+    Ok(json!({ "flows": flows }).to_string().into())
 }
 
 #[derive(Deserialize)]
@@ -52,6 +60,10 @@ async fn login(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Json>
     let body: Body = asked.json()?;
     match body.kind.as_deref() {
         Some("m.login.password") => {}
+        Some(APPLICATION_SERVICE) => {
+            let service = application_service(&outside, &asked)?;
+            return login_ghost(&outside, &service, body).await;
+        }
         Some(_) => return Err(Error::refused(400, "M_UNKNOWN", "Bad login type.")),
         None => return Err(Error::missing_param("The login type is missing.")),
     }
@@ -77,6 +89,43 @@ async fn login(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Json>
         device::log_in(tx, user, &login)
     });
     let logged_in = written.await?.value;
+    Ok(answer(&outside, &id, logged_in))
+}
+
+/// The user of an application service, without a password.
+async fn login_ghost(outside: &Outside, service: &Registration, body: Body) -> Reply<Json> {
+    if service.manages_devices {
+        return Err(no_login());
+    }
+    let typed = who(&body)?;
+    let (id, found) = outside
+        .store
+        .read(move |view| {
+            let id = match UserId::parse(&typed) {
+                Ok(id) => id,
+                Err(_) => account::id_of(view, &typed)?,
+            };
+            Ok((id, account::find(view, &typed)?))
+        })
+        .await?;
+    if !service.has_user(&id) {
+        return Err(exclusive("This user is not the application service's."));
+    }
+    let found = found.ok_or_else(|| Error::forbidden("There is no such user."))?;
+    if found.deactivated {
+        return Err(Error::refused(403, "M_USER_DEACTIVATED", "This user has been deactivated."));
+    }
+    let login = Login {
+        device: body.device_id,
+        display_name: body.initial_device_display_name,
+        refreshable: body.refresh_token.unwrap_or_default(),
+    };
+    let user = found.user;
+    let written = outside.store.write(None, move |tx| device::log_in(tx, user, &login));
+    Ok(answer(outside, &found.id, written.await?.value))
+}
+
+fn answer(outside: &Outside, id: &UserId, logged_in: LoggedIn) -> Json {
     let mut out = json!({ "user_id": id, "home_server": id.server_name() });
     if let Some(url) = &outside.settings.base_url
         && let Some(out) = out.as_object_mut()
@@ -84,7 +133,7 @@ async fn login(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Json>
         out.insert("well_known".to_owned(), json!({ "m.homeserver": { "base_url": url } }));
     }
     add_session(&mut out, logged_in);
-    Ok(out.to_string().into())
+    out.to_string().into()
 }
 
 /// What the person typed as their name.

@@ -5,6 +5,7 @@ mod deactivate;
 mod devices;
 mod discovery;
 mod filters;
+mod ghost;
 mod login;
 mod openid;
 mod password;

@@ -15,12 +15,13 @@ pub(super) struct Declared {
     sentence: String,
 }
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("../mod.rs"),
     include_str!("../room.rs"),
     include_str!("../account.rs"),
     include_str!("../media.rs"),
     include_str!("../authority.rs"),
+    include_str!("../appservice.rs"),
 ];
 
 /// Every file of the schema but the golden test.
