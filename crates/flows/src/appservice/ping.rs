@@ -46,7 +46,8 @@ pub async fn ping(
     match bridges.ask(service, &ask).await {
         Ok(answer) if answer.status.is_success() => {
             bridges.is_awake(service);
-            Ok(began.elapsed())
+            // In whole milliseconds, and some take 0 for no answer.
+            Ok(began.elapsed().max(Duration::from_millis(1)))
         }
         Ok(answer) => {
             let status = answer.status.as_u16();
