@@ -3,7 +3,7 @@ use std::sync::Arc;
 use base::{Epoch, Event, Reply, Room, Seq, UnixMs, User};
 use parking_lot::Mutex;
 use protocol::appservice::{self, Registration};
-use ruma::{OwnedUserId, RoomId, RoomOrAliasId, RoomVersionId, api::IncomingRequestExt as _};
+use ruma::{OwnedUserId, RoomOrAliasId, RoomVersionId, api::IncomingRequestExt as _};
 use serde_json::{Value, json};
 use store::{
     Options, Store, Tx, event, room,
@@ -89,7 +89,7 @@ impl World {
 
     fn invite(&self, room: Room, user: User, whom: &str) {
         let (id, whom) = (self.id(room), OwnedUserId::try_from(whom).unwrap());
-        self.write(move |tx| rooms::invite::invite(tx, user, <&RoomId>::from(&*id), &whom, None));
+        self.write(move |tx| rooms::invite::invite(tx, user, &id, &whom, None));
     }
 
     fn say(&self, room: Room, sender: User, text: &str) -> Event {
