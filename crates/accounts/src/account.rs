@@ -55,6 +55,14 @@ pub fn available(view: &View, name: &str) -> Reply<OwnedUserId> {
     }
 }
 
+/// The user id that a name stands for, whether anyone has it or not.
+///
+/// # Errors
+/// 400 `M_INVALID_USERNAME`.
+pub fn id_of(view: &View, name: &str) -> Reply<OwnedUserId> {
+    id_for(view, name)
+}
+
 fn id_for(view: &View, name: &str) -> Reply<OwnedUserId> {
     let invalid = |why: &str| Error::refused(400, "M_INVALID_USERNAME", why);
     if name.is_empty() {

@@ -19,6 +19,7 @@ mod explain;
 mod failure;
 mod logging;
 mod open;
+mod registrations;
 mod rim;
 mod serve;
 mod signals;
@@ -44,7 +45,11 @@ fn main() -> ExitCode {
     let config = || Config::load(given.sources()).map_err(Failure::mistakes);
     let result = match command.unwrap_or(Command::Serve) {
         Command::Serve => config().and_then(|config| serve::run(&config)),
-        Command::CheckConfig => config().map(|config| print!("{}", config.effective())),
+        Command::CheckConfig => config().and_then(|config| {
+            registrations::load(&config)?;
+            print!("{}", config.effective());
+            Ok(())
+        }),
         Command::User(User::Create { name, admin, password_stdin }) => {
             config().and_then(|config| user::create(&config, name, admin, password_stdin))
         }

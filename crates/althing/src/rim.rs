@@ -12,6 +12,7 @@ use althing_http::{
 };
 use base::Reply;
 use egress::{Egress, mail::Mail};
+use flows::appservice::Bridges;
 use flows::preview::Previews;
 use media::Library;
 use store::Store;
@@ -35,6 +36,7 @@ pub(crate) struct Opened {
     pub(crate) egress: Egress,
     pub(crate) mail: Option<Mail>,
     pub(crate) finder: Finder,
+    pub(crate) bridges: Bridges,
 }
 
 /// What serves.
@@ -60,15 +62,17 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, mail, finder } = opened;
+        let Opened { store, hasher, media, egress, mail, finder, bridges } = opened;
         let previews = config
             .media
             .url_previews
             .then(|| Previews::new(egress.clone(), media.clone(), config.top.server_name.as_str()));
         let (tell, stop) = Stop::channel();
+        let mut settings = settings(config, token, &self.addresses());
+        settings.appservices = bridges.services().clone();
         let outside = Outside {
             store,
-            settings: Arc::new(settings(config, token, &self.addresses())),
+            settings: Arc::new(settings),
             accounts: hasher,
             media,
             egress,
@@ -76,6 +80,7 @@ impl Rim {
             previews,
             mail,
             sliding: Default::default(),
+            bridges,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,

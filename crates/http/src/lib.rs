@@ -17,6 +17,7 @@ mod finder;
 mod guests;
 mod handler;
 mod limits;
+mod masquerade;
 mod metrics;
 mod outside;
 mod page;

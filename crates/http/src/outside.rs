@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use protocol::appservice::Appservices;
 use ruma::{OwnedServerName, RoomVersionId};
 use store::{Lane, Store};
 use tokio::sync::watch;
@@ -34,6 +35,8 @@ pub struct Outside {
     pub mail: Option<egress::mail::Mail>,
     /// What clients of sliding sync were told.
     pub sliding: ::sync::sliding::Connections,
+    /// The application services, and how they are asked.
+    pub bridges: flows::appservice::Bridges,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.
@@ -103,6 +106,8 @@ pub struct Settings {
     pub allow_private_ips: bool,
     /// Mail can be sent.
     pub mail: bool,
+    /// The application services.
+    pub appservices: Appservices,
 }
 
 impl Settings {
@@ -122,6 +127,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             allow_private_ips: false,
             mail: false,
+            appservices: Appservices::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Invariant: what is not allowed by the room's current state is refused here and leaves no trace. `prev_events` are
 //! the room's extremities, so that events of one server form a line.
 
-use base::{Error, Event, Reply, Room, User, limits::PREV_EVENTS_MAX};
+use base::{Error, Event, Reply, Room, UnixMs, User, limits::PREV_EVENTS_MAX};
 use protocol::{
     Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events, version::event_ids_are_chosen,
 };
@@ -63,6 +63,20 @@ pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
 /// # Errors
 /// As [`append`].
 pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Appended> {
+    append_dated(tx, room, new, admin, None)
+}
+
+/// The same, said to have been sent at another time (spec: Application Service API, "Timestamp massaging").
+///
+/// # Errors
+/// As [`append`].
+pub fn append_dated(
+    tx: &mut Tx,
+    room: Room,
+    new: New,
+    admin: bool,
+    sent_at: Option<UnixMs>,
+) -> Reply<Appended> {
     if new.kind == "m.room.create" {
         return Err(Error::forbidden("a room has one create event, its first"));
     }
@@ -77,7 +91,7 @@ pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Append
     }
     let id = OwnedRoomId::try_from(info.id.as_str())
         .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))?;
-    let pdu = signed(tx, &version, Some(id), &head, new)?;
+    let pdu = signed(tx, &version, Some(id), &head, new, sent_at)?;
     if let Some(event) = current(tx, &head, &pdu, sender)? {
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
@@ -102,7 +116,7 @@ pub(crate) fn found(
 ) -> Reply<Room> {
     let room = Room(tx.fresh()?);
     let (sender, head) = (new.sender, Head::default());
-    let pdu = signed(tx, version, id, &head, new)?;
+    let pdu = signed(tx, version, id, &head, new, None)?;
     let placed = record(tx, room, head, sender, &pdu)?;
     tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
     tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
@@ -116,6 +130,7 @@ fn signed(
     room_id: Option<OwnedRoomId>,
     head: &Head,
     new: New,
+    sent_at: Option<UnixMs>,
 ) -> Reply<Pdu> {
     let sender = user::id(tx, new.sender)?;
     let state = Ground::new(tx, head.state);
@@ -138,7 +153,7 @@ fn signed(
         prev_events,
         auth_events,
         depth: head.depth + 1,
-        origin_server_ts: tx.now().0,
+        origin_server_ts: sent_at.unwrap_or(tx.now()).0,
     };
     let (server, key) = (tx.server_name(), tx.signing_key());
     let pdu = match &draft.room_id {

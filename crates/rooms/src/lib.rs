@@ -38,7 +38,7 @@ pub mod typing;
 pub mod unban;
 pub mod upgrade;
 
-pub use append::{Appended, New, append, append_as};
+pub use append::{Appended, New, append, append_as, append_dated};
 pub use ground::power;
 pub use membership::refresh_profile;
 pub use once::{Txn, once};

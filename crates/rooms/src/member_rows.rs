@@ -9,7 +9,7 @@ use store::{
     Tx, View,
     event::Stored,
     room,
-    schema::{ACCOUNTS, Head, Member, Membership, ROOMS_OF, Standing},
+    schema::{ACCOUNTS, GHOSTS, Head, Member, Membership, ROOMS_OF, Standing},
     state::Root,
     user,
 };
@@ -47,12 +47,12 @@ pub(crate) fn check_invitee(view: &View, id: &UserId) -> Reply<()> {
     if !user::is_local(view, id) {
         return Err(crate::no_federation());
     }
-    let account = match user::find(view, id)? {
-        Some(user) => view.get(&ACCOUNTS, (user,))?,
-        None => None,
-    };
+    let user = user::find(view, id)?;
+    let account = user.map_or(Ok(None), |user| view.get(&ACCOUNTS, (user,)))?;
     match account {
         Some(account) if !account.deactivated => Ok(()),
+        // An application service answers for them, and makes the account when it is told of the invite.
+        None if user.map_or(Ok(false), |user| view.has(&GHOSTS, (user,)))? => Ok(()),
         _ => Err(Error::not_found(format!("there is no user {id}"))),
     }
 }

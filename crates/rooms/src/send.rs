@@ -1,6 +1,6 @@
 //! Sending message events (`PUT /rooms/{roomId}/send/{eventType}/{txnId}`).
 
-use base::{Reply, User};
+use base::{Reply, UnixMs, User};
 use ruma::{OwnedEventId, RoomId};
 use serde_json::value::RawValue;
 use store::Tx;
@@ -19,6 +19,22 @@ pub fn send(
     content: &RawValue,
     txn: Txn<'_>,
 ) -> Reply<OwnedEventId> {
+    send_dated(tx, user, room_id, kind, content, txn, None)
+}
+
+/// The same, said to have been sent at another time.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_dated(
+    tx: &mut Tx,
+    user: User,
+    room_id: &RoomId,
+    kind: &str,
+    content: &RawValue,
+    txn: Txn<'_>,
+    sent_at: Option<UnixMs>,
+) -> Reply<OwnedEventId> {
     once(tx, user, txn, |tx| {
         let room = crate::room_of(tx, room_id)?;
         let new = New {
@@ -28,6 +44,6 @@ pub fn send(
             content: content.to_owned(),
             redacts: None,
         };
-        append::append(tx, room, new)
+        append::append_dated(tx, room, new, false, sent_at)
     })
 }

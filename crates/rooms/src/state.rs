@@ -1,6 +1,6 @@
 //! Setting a room's state (`PUT /rooms/{roomId}/state/{eventType}/{stateKey}`).
 
-use base::{Reply, User};
+use base::{Reply, UnixMs, User};
 use ruma::{OwnedEventId, RoomId};
 use serde_json::value::RawValue;
 use store::{Tx, room};
@@ -19,6 +19,22 @@ pub fn put(
     state_key: &str,
     content: &RawValue,
 ) -> Reply<OwnedEventId> {
+    put_dated(tx, user, room_id, kind, state_key, content, None)
+}
+
+/// The same, said to have been sent at another time.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_dated(
+    tx: &mut Tx,
+    user: User,
+    room_id: &RoomId,
+    kind: &str,
+    state_key: &str,
+    content: &RawValue,
+    sent_at: Option<UnixMs>,
+) -> Reply<OwnedEventId> {
     let room = crate::room_of(tx, room_id)?;
     if kind == "m.room.canonical_alias" && state_key.is_empty() && room::is_joined(tx, room, user)?
     {
@@ -31,5 +47,5 @@ pub fn put(
         content: content.to_owned(),
         redacts: None,
     };
-    Ok(append::append(tx, room, new)?.id)
+    Ok(append::append_dated(tx, room, new, false, sent_at)?.id)
 }

@@ -296,6 +296,10 @@ impl Store {
     pub fn watch_head(&self) -> watch::Receiver<Seq> {
         self.shared.tail.watch()
     }
+    /// Changes whenever something that lives in memory only (who types) has changed in some room.
+    pub fn watch_nudges(&self) -> watch::Receiver<u64> {
+        self.shared.tail.watch_nudges()
+    }
     /// Registers interest in whatever concerns a user: see [`Listener`].
     pub fn listen(&self, user: User) -> Listener {
         self.shared.tail.listen(self.tenant, user)

@@ -23,6 +23,7 @@ const IDLE_SLOTS_MAX: usize = 10_000;
 pub(crate) struct Tail {
     ring: RwLock<Ring>,
     sleepers: Mutex<HashMap<Tenant, Sleepers>>,
+    nudges: watch::Sender<u64>,
     head: watch::Sender<Seq>,
 }
 
@@ -37,7 +38,12 @@ struct Ring {
 impl Tail {
     pub(crate) fn new(head: Seq) -> Tail {
         let ring = Ring { entries: VecDeque::new(), before: head };
-        Tail { ring: RwLock::new(ring), sleepers: Mutex::default(), head: watch::Sender::new(head) }
+        Tail {
+            ring: RwLock::new(ring),
+            sleepers: Mutex::default(),
+            nudges: watch::Sender::new(0),
+            head: watch::Sender::new(head),
+        }
     }
 
     /// The last position that has been taken in.
@@ -101,6 +107,10 @@ impl Tail {
         if let Some(of_tenant) = self.sleepers.lock().get_mut(&tenant) {
             of_tenant.wake_room(room);
         }
+        self.nudges.send_modify(|n| *n += 1);
+    }
+    pub(crate) fn watch_nudges(&self) -> watch::Receiver<u64> {
+        self.nudges.subscribe()
     }
 
     /// Registers interest. From now on every entry that concerns the user changes the listener, and so does every entry

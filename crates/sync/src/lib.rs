@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod appservice;
 pub mod by_time;
 mod changes;
 pub mod client_event;

@@ -1,12 +1,14 @@
 //! The client-server API: one folder for each area, one endpoint (or tight family) per file, mirroring the paths.
 
 mod account;
+mod appservice;
 mod media;
 mod query;
 mod rooms;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod thirdparty;
 
 use crate::handler::{Caller, Routes};
 
@@ -17,6 +19,8 @@ pub fn routes() -> Routes {
         .and(rooms::routes())
         .and(sync::routes())
         .and(media::routes())
+        .and(appservice::routes())
+        .and(thirdparty::routes())
 }
 
 /// Who reads, as the reading domain wants to know it.

@@ -4,6 +4,7 @@
 //! never change one, never reuse a dropped tag. Adding a keyspace = one constant here and a line in the golden test.
 
 mod account;
+mod appservice;
 mod authority;
 #[cfg(test)]
 mod golden;
@@ -13,6 +14,7 @@ mod room;
 mod threepid;
 
 pub use account::*;
+pub use appservice::*;
 pub use authority::*;
 pub use media::*;
 pub use push::*;

@@ -8,12 +8,14 @@ use accounts::{
 };
 use base::{Error, Reply};
 use http::Method;
+use protocol::appservice::Registration;
 use ruma::{UserId, api::client::session::get_login_types};
 use serde::Deserialize;
 use serde_json::json;
 use store::{View, user};
 
 use super::{
+    ghost::{APPLICATION_SERVICE, application_service, exclusive, no_login},
     register::add_session,
     required,
     uia::{ask_password, guarded},
@@ -21,7 +23,7 @@ use super::{
 use crate::{
     answer::Json,
     asked::Asked,
-    handler::{Anyone, Auth, Caller, Routes},
+    handler::{Anyone, Around, Auth, Caller, Routes},
     outside::Outside,
 };
 
@@ -29,7 +31,7 @@ pub(super) fn routes() -> Routes {
     // Not ruma's type: it panics on a body without `type`.
     const PATHS: [&str; 2] = ["/_matrix/client/v3/login", "/_matrix/client/r0/login"];
     const GET_TOKEN: [&str; 1] = ["/_matrix/client/v1/login/get_token"];
-    Routes::default().read(flows).raw_flow(Method::POST, &PATHS, Auth::None, login).raw_flow(
+    Routes::default().read_with(flows).raw_flow(Method::POST, &PATHS, Auth::None, login).raw_flow(
         Method::POST,
         &GET_TOKEN,
         Auth::Required,
@@ -37,9 +39,13 @@ pub(super) fn routes() -> Routes {
     )
 }
 
-fn flows(_: &View, _: Anyone, _: get_login_types::v3::Request) -> Reply<Json> {
+fn flows(_: &View, around: Around<'_>, _: Anyone, _: get_login_types::v3::Request) -> Reply<Json> {
     let by_token = json!({ "type": "m.login.token", "get_login_token": true });
-    Ok(json!({ "flows": [{ "type": "m.login.password" }, by_token] }).to_string().into())
+    let mut flows = vec![json!({ "type": "m.login.password" }), by_token];
+    if !around.settings.appservices.is_empty() {
+        flows.push(json!({ "type": APPLICATION_SERVICE }));
+    }
+    Ok(json!({ "flows": flows }).to_string().into())
 }
 
 #[derive(Deserialize)]
@@ -67,6 +73,10 @@ async fn login(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Json>
     match body.kind.as_deref() {
         Some("m.login.password") => by_password(&outside, body).await,
         Some("m.login.token") => by_token(&outside, body).await,
+        Some(APPLICATION_SERVICE) => {
+            let service = application_service(&outside, &asked)?;
+            login_ghost(&outside, &service, body).await
+        }
         Some(_) => Err(Error::refused(400, "M_UNKNOWN", "Bad login type.")),
         None => Err(Error::missing_param("The login type is missing.")),
     }
@@ -113,6 +123,36 @@ async fn by_token(outside: &Outside, body: Body) -> Reply<Json> {
     });
     let (id, logged_in) = written.await?.value;
     Ok(answer(outside, &id, logged_in))
+}
+
+/// The user of an application service, without a password.
+async fn login_ghost(outside: &Outside, service: &Registration, body: Body) -> Reply<Json> {
+    if service.manages_devices {
+        return Err(no_login());
+    }
+    let Who::Name(typed) = who(&body)? else {
+        return Err(Error::invalid_param("An application service names its users."));
+    };
+    let (id, found) = outside
+        .store
+        .read(move |view| {
+            let id = match UserId::parse(&typed) {
+                Ok(id) => id,
+                Err(_) => account::id_of(view, &typed)?,
+            };
+            Ok((id, account::find(view, &typed)?))
+        })
+        .await?;
+    if !service.has_user(&id) {
+        return Err(exclusive("This user is not the application service's."));
+    }
+    let found = found.ok_or_else(|| Error::forbidden("There is no such user."))?;
+    if found.deactivated {
+        return Err(Error::refused(403, "M_USER_DEACTIVATED", "This user has been deactivated."));
+    }
+    let (user, login) = (found.user, wanted(&body));
+    let written = outside.store.write(None, move |tx| device::log_in(tx, user, &login));
+    Ok(answer(outside, &found.id, written.await?.value))
 }
 
 fn answer(outside: &Outside, id: &UserId, logged_in: LoggedIn) -> Json {

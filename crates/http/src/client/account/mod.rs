@@ -6,6 +6,7 @@ mod devices;
 mod discovery;
 mod fallback;
 mod filters;
+mod ghost;
 mod login;
 mod openid;
 mod password;

@@ -9,6 +9,7 @@ use accounts::{
 };
 use base::{Error, Reply, User};
 use http::{Method, header};
+use protocol::appservice::{Appservices, Registration};
 use ruma::{
     OwnedUserId,
     api::client::account::{check_registration_token_validity, get_username_availability},
@@ -17,7 +18,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Tx, View};
 
-use super::uia::{judge, step};
+use super::{
+    ghost::{APPLICATION_SERVICE, application_service, exclusive, no_login},
+    uia::{judge, step},
+};
 use crate::{
     answer::Json,
     asked::Asked,
@@ -54,14 +58,45 @@ async fn register(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Js
         Some("guest") => return register_guest(&outside, body).await,
         Some(_) => return Err(Error::invalid_param("The kind of account is user or guest.")),
     }
-    if body.kind.as_deref() == Some("m.login.application_service") {
-        let code = match asked.header(header::AUTHORIZATION) {
-            Some(_) => "M_UNKNOWN_TOKEN",
-            None => "M_MISSING_TOKEN",
-        };
-        return Err(Error::refused(401, code, "No application service has this token."));
+    if body.kind.as_deref() == Some(APPLICATION_SERVICE) {
+        let service = application_service(&outside, &asked)?;
+        return register_ghost(&outside, &service, body).await;
     }
     register_user(&outside, body).await
+}
+
+/// The user of an application service: no password, no questions (spec: Application Service API, "Server admin style
+/// permissions").
+async fn register_ghost(outside: &Outside, service: &Registration, body: Body) -> Reply<Json> {
+    let inhibit_login = body.inhibit_login.unwrap_or_default();
+    if service.manages_devices && !inhibit_login {
+        return Err(no_login());
+    }
+    let missing = || Error::missing_param("The user name is missing.");
+    let name = body.username.ok_or_else(missing)?;
+    let id = outside.store.read(move |view| account::id_of(view, &name)).await?;
+    let services = &outside.settings.appservices;
+    if !service.has_user(&id) || services.excludes_user(&id, Some(service)) {
+        return Err(exclusive("This user name is not the application service's."));
+    }
+    let name = Some(id.localpart().to_owned());
+    let new = New { name, password: None, admin: false, guest: false, display_name: None };
+    let login = (!inhibit_login).then(|| Login {
+        device: body.device_id,
+        display_name: body.initial_device_display_name,
+        refreshable: body.refresh_token.unwrap_or_default(),
+    });
+    let made = outside.store.write(None, move |tx| make(tx, &new, login.as_ref())).await?;
+    Ok(answer(made.value))
+}
+
+/// Refuses names that belong to an application service.
+pub(super) fn check_free(view: &View, services: &Appservices, name: &str) -> Reply<()> {
+    let id = account::available(view, name)?;
+    match services.excludes_user(&id, None) {
+        true => Err(exclusive("This user name is reserved for an application service.")),
+        false => Ok(()),
+    }
 }
 
 const WITH_TOKEN: &[&[&str]] = &[&[REGISTRATION_TOKEN]];
@@ -92,7 +127,8 @@ async fn register_user(outside: &Outside, body: Body) -> Reply<Json> {
     let flows = ways(&outside.settings)?;
     // The spec wants the name judged before anything is asked for.
     if let Some(name) = body.username.clone() {
-        outside.store.read(move |view| account::available(view, &name).map(drop)).await?;
+        let services = outside.settings.appservices.clone();
+        outside.store.read(move |view| check_free(view, &services, &name)).await?;
     }
     // A person may choose another name on the way, so the session is for registering, whoever it will be.
     let ask = Ask {
@@ -212,7 +248,7 @@ fn available(
     if around.settings.registration.mode == RegistrationMode::Closed {
         return Err(closed());
     }
-    account::available(view, &request.username)?;
+    check_free(view, &around.settings.appservices, &request.username)?;
     Ok(get_username_availability::v3::Response::new(true))
 }
 

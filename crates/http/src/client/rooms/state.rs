@@ -7,6 +7,7 @@ use ruma::api::client::state::{
 };
 use store::{Tx, View};
 
+use super::send::sent_at;
 use crate::{
     answer::Json,
     client::reader,
@@ -20,7 +21,8 @@ fn put(
 ) -> Reply<send_state_event::v3::Response> {
     let kind = request.event_type.to_string();
     let (room, key) = (&request.room_id, &request.state_key);
-    rooms::state::put(tx, caller.user, room, &kind, key, request.body.json())
+    let sent_at = sent_at(&caller, request.timestamp);
+    rooms::state::put_dated(tx, caller.user, room, &kind, key, request.body.json(), sent_at)
         .map(send_state_event::v3::Response::new)
 }
 

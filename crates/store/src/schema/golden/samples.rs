@@ -42,6 +42,7 @@ pub(super) fn all() -> Vec<Sample> {
         authority(),
         pushers(),
         threepids(),
+        appservices(),
     ]
     .into_iter()
     .flatten()
@@ -343,6 +344,13 @@ fn media() -> Vec<Sample> {
         sample(&BLOBS, 1, ([0xAB; 32],), A),
         sample(&PENDING_UPLOADS, 1, (User(A), id), AT),
     ]
+}
+
+fn appservices() -> Vec<Sample> {
+    let sending = Sending { number: 300, upto: Seq(B), events: vec![Event(A), Event(3)] };
+    let queue =
+        Queue { stream: B, next: 301, upto: Seq(A), sending: Some(sending), holder: A, until: AT };
+    vec![sample(&APPSERVICE_QUEUES, 1, (text("irc"),), queue), sample(&GHOSTS, 1, (User(A),), ())]
 }
 
 /// Every kind of log entry.
