@@ -70,7 +70,7 @@ fn who_forgot_a_room_sees_its_events_as_one_who_was_never_there() {
             Err(_) => true,
         }
     };
-    let mut done = |world: &mut World, op: Op| {
+    let done = |world: &mut World, op: Op| {
         assert!(world.perform(&op), "{op:?}");
         world.events(world.rooms[ROOM].0).pop().unwrap()
     };
