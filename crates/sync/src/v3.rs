@@ -15,7 +15,8 @@ use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
 use crate::{
-    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, token::Token, told::Told,
+    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, token::Token,
+    told::Told,
 };
 
 /// What a client asks.

@@ -13,7 +13,7 @@ mod deeds;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Error, Reply, Room, Seq};
-use deeds::{ROOMS, USERS, cases, op, ops};
+use deeds::{ROOMS, USERS, cases, ops};
 use proptest::prelude::*;
 use serde_json::Value;
 use store::{
@@ -36,6 +36,19 @@ fn more() -> impl Strategy<Value = Op> {
         // Few who ask often find more than many who ask seldom.
         12 => (0..CLIENTS).prop_map(Op::Sync),
     ]
+}
+
+/// Up to `most` deeds, every third of that kind.
+fn mixed(most: usize) -> impl Strategy<Value = Vec<Op>> {
+    let one = prop_oneof![2 => ops(2), 1 => more().prop_map(|op| vec![op])];
+    proptest::collection::vec(one, 1..most).prop_map(|ops| ops.concat())
+}
+
+/// How many cases, unless a variable of its own says.
+fn sliding_cases() -> ProptestConfig {
+    let asked = std::env::var("SLIDING_ORACLE_CASES").ok().and_then(|n| n.parse().ok());
+    let config = cases(150);
+    ProptestConfig { cases: asked.unwrap_or(config.cases), ..config }
 }
 
 /// Users who ask.
@@ -454,11 +467,11 @@ fn against_v3(world: &World, user: usize, connections: &Connections, ids: &[Stri
 }
 
 proptest! {
-    #![proptest_config(cases("SLIDING_ORACLE_CASES", 150))]
+    #![proptest_config(sliding_cases())]
 
     #[test]
     fn a_sliding_client_knows_what_the_model_says(
-        ops in ops(prop_oneof![2 => op(), 1 => more()], 120),
+        ops in mixed(120),
         asked in proptest::collection::vec(
             (any::<bool>(), proptest::collection::vec(asked(), 1..4)), USERS,
         ),

@@ -27,7 +27,6 @@ use crate::{
     unread,
 };
 
-
 /// The part of a timeline that goes into an answer, oldest first, and what the client has of the room.
 pub(super) struct Window {
     pub(super) events: Vec<(Seq, Arc<Stored>)>,

@@ -8,10 +8,10 @@ use http::Method;
 use store::View;
 use tokio::time::Instant;
 
-use super::number;
 use crate::{
     answer::Json,
     asked::Asked,
+    client::query::number,
     handler::{Auth, Caller, Routes},
     outside::Outside,
 };

@@ -17,7 +17,6 @@ use store::{
 };
 
 use super::Row;
-use crate::gate::last_stay;
 
 /// Direct chats that count: more than anyone has.
 const DIRECT_MAX: usize = 50_000;
@@ -97,8 +96,8 @@ fn root(view: &View, row: &Row) -> Reply<Option<Root>> {
     if !row.was_joined {
         return Ok(None);
     }
-    match last_stay(view, row.member)? {
-        Some((_, departure)) => Ok(Some(event::load(view, departure)?.row.after)),
+    match room::last_stay(view, row.member)? {
+        Some(stay) => Ok(Some(event::load(view, stay.left)?.row.after)),
         None => Ok(None),
     }
 }

@@ -8,9 +8,14 @@ use store::{
     schema::{Membership, Standing},
 };
 
-use super::{Outcome, Scene, joined::Piece, written};
+use super::{
+    Field, Outcome, Scene,
+    joined::Piece,
+    shown::{face_of_state, mark},
+    written,
+};
 use crate::{
-    gate::{Gate, last_stay},
+    gate::Gate,
     sliding::{ask::Config, connection::Told, index::Row},
 };
 
@@ -29,9 +34,10 @@ impl Scene<'_> {
         if m.forgotten && out_before {
             return Ok(None);
         }
-        let stay = if m.was_joined && !m.forgotten { last_stay(self.view, m.event)? } else { None };
+        let was_there = m.was_joined && !m.forgotten;
+        let stay = if was_there { room::last_stay(self.view, m.event)? } else { None };
         let departure = match stay {
-            Some((_, departure)) => Some((departure, self.order(departure)?)),
+            Some(stay) => Some((stay.left, self.order(stay.left)?)),
             None => None,
         };
         // What lies before the client's last answer, it was told then, or may not know.
@@ -72,12 +78,13 @@ impl Scene<'_> {
         let writer = self.writer(&gate);
         self.write_timeline(&mut part, &writer, &piece.events, end)?;
         self.write_state(&mut part, &writer, &piece, config, known)?;
-        let mut next = self.told(row, config, told);
-        let mut shown = known.map(|t| t.summary).unwrap_or_default();
-        if piece.had != Some(piece.end) {
-            self.show_face(&mut part, &mut shown, piece.end, None, known.is_none())?;
-        }
-        next.summary = shown;
+        let next = self.told(row, config, told);
+        let face = face_of_state(self, piece.end)?;
+        // What was made up from members then stays as it was shown.
+        let shown = known.map(|t| t.summary).unwrap_or_default();
+        part.name = face.name.filter(|n| mark(n) != shown.name).map_or(Field::Same, Field::Is);
+        part.avatar =
+            face.avatar.filter(|a| mark(a) != shown.avatar).map_or(Field::Same, Field::Is);
         Ok((Some(part), next))
     }
 

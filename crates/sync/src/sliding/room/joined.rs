@@ -215,8 +215,8 @@ impl Scene<'_> {
         let mut shown = before.unwrap_or_default();
         if piece.had != Some(piece.end) {
             let head = room::head(self.view, row.room)?;
-            let members = Some((head.joined, head.invited));
-            self.show_face(part, &mut shown, piece.end, members, first)?;
+            let members = (head.joined, head.invited);
+            self.show_face(part, &mut shown, row.room, piece.end, members)?;
             if first || shown.joined != head.joined {
                 part.joined = Some(head.joined);
             }
@@ -242,25 +242,15 @@ impl Scene<'_> {
     }
 
     /// Name, avatar and heroes.
-    pub(super) fn show_face(
+    fn show_face(
         &self,
         part: &mut Part,
         shown: &mut Shown,
+        room: Room,
         root: Root,
-        members: Option<(u64, u64)>,
-        first: bool,
+        members: (u64, u64),
     ) -> Reply<()> {
-        let face = face(self.view, root, self.viewer_id, self.ask.shape, members)?;
-        let field = |value: Option<String>, was: &mut u64| {
-            let now = value.as_ref().map_or(0, mark);
-            let changed = *was != now;
-            *was = now;
-            match value {
-                Some(value) if first || changed => Field::Is(value),
-                None if changed => Field::Gone,
-                _ => Field::Same,
-            }
-        };
+        let face = face(self, room, root, members)?;
         part.name = field(face.name, &mut shown.name);
         part.avatar = field(face.avatar, &mut shown.avatar);
         let heroes = if face.heroes.is_empty() { 0 } else { mark(&face.heroes) };
@@ -269,6 +259,17 @@ impl Scene<'_> {
             shown.heroes = heroes;
         }
         Ok(())
+    }
+}
+
+/// How a field is told that was shown before; takes down how it is shown now. What was never shown was not set.
+fn field(value: Option<String>, was: &mut u64) -> Field<String> {
+    let now = value.as_ref().map_or(0, mark);
+    let before = std::mem::replace(was, now);
+    match value {
+        _ if before == now => Field::Same,
+        Some(value) => Field::Is(value),
+        None => Field::Gone,
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use base::Reply;
-use ruma::UserId;
+use base::{Reply, Room};
 use serde::Deserialize;
 use store::{View, event::Stored, room, state::Root};
 
-use super::super::ask::Shape;
-use crate::heroes::{alias, heroes, name};
+use super::{super::ask::Shape, Scene};
+use crate::heroes;
 
 /// A field that can be told, told to be gone, or left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,34 +58,43 @@ pub(super) fn mark(value: &impl Hash) -> u64 {
     hasher.finish().max(1)
 }
 
-/// Heroes are found for rooms without a name. In the older shape a name and an avatar are made up from them, too (spec:
-/// "Calculating the display name for a room"): clients of that shape show what they are told.
+/// A room as it is now. Heroes are found for rooms without a name. In the older shape a name and an avatar are made up
+/// from them, too (spec: "Calculating the display name for a room"): clients of that shape show what they are told.
 pub(super) fn face(
-    view: &View,
+    scene: &Scene<'_>,
+    room: Room,
     root: Root,
-    viewer: &UserId,
-    shape: Shape,
-    members: Option<(u64, u64)>,
+    (joined, invited): (u64, u64),
 ) -> Reply<Face> {
-    let named = name(view, root)?;
-    let heroes = match named {
-        Some(_) => Vec::new(),
-        None => heroes(view, root, viewer)?.iter().filter_map(|m| hero(m)).collect(),
-    };
-    let avatar = avatar(view, root)?;
-    if shape == Shape::V4 {
-        return Ok(Face { name: named, avatar, heroes });
+    let view = scene.view;
+    let Face { name, avatar, .. } = face_of_state(scene, root)?;
+    let named = heroes::name(view, root)?.is_some();
+    let mut heroes = Vec::new();
+    if !named {
+        for id in heroes::whatever_its_name(view, room, scene.ask.user)? {
+            let member = room::state(view, root, "m.room.member", id.as_str())?;
+            heroes.extend(member.and_then(|member| hero(&member)));
+        }
     }
-    let name = match named {
-        Some(name) => Some(name),
-        None => alias(view, root)?.or_else(|| made_up(&heroes, members)),
-    };
-    let others = members.map(|(joined, invited)| (joined + invited).saturating_sub(1));
+    if scene.ask.shape == Shape::V4 {
+        return Ok(Face { name, avatar, heroes });
+    }
+    let others = (joined + invited).saturating_sub(1);
+    let name = name.or_else(|| made_up(&heroes, others));
     let avatar = match (avatar, heroes.as_slice()) {
-        (None, [one]) if others == Some(1) => one.avatar.clone(),
+        (None, [one]) if others == 1 => one.avatar.clone(),
         (avatar, _) => avatar,
     };
     Ok(Face { name, avatar, heroes })
+}
+
+/// What a version of the state says by itself.
+pub(super) fn face_of_state(scene: &Scene<'_>, root: Root) -> Reply<Face> {
+    let mut name = heroes::name(scene.view, root)?;
+    if name.is_none() && scene.ask.shape == Shape::Unstable {
+        name = heroes::alias(scene.view, root)?;
+    }
+    Ok(Face { name, avatar: avatar(scene.view, root)?, heroes: Vec::new() })
 }
 
 fn avatar(view: &View, root: Root) -> Reply<Option<String>> {
@@ -111,11 +119,9 @@ fn hero(member: &Stored) -> Option<Hero> {
     Some(Hero { id: member.row.state_key.clone()?, name: set(name), avatar: set(avatar) })
 }
 
-fn made_up(heroes: &[Hero], members: Option<(u64, u64)>) -> Option<String> {
+fn made_up(heroes: &[Hero], others: u64) -> Option<String> {
     let names: Vec<&str> = heroes.iter().map(|h| h.name.as_deref().unwrap_or(&h.id)).collect();
     let (last, rest) = names.split_last()?;
-    let (joined, invited) = members.unwrap_or_default();
-    let others = (joined + invited).saturating_sub(1);
     if others == 0 {
         return Some(format!("Empty Room (was {})", names.join(", ")));
     }
@@ -139,7 +145,7 @@ mod tests {
             avatar: None,
         };
         let heroes = [hero("a"), hero("b"), hero("d")];
-        let called = |n: usize, joined| made_up(&heroes[..n], Some((joined, 0)));
+        let called = |n: usize, joined| made_up(&heroes[..n], joined - 1);
         assert_eq!(called(0, 1), None);
         assert_eq!(called(1, 2).unwrap(), "a");
         assert_eq!(called(3, 4).unwrap(), "a, b and @d:x");
