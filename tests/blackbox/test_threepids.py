@@ -91,6 +91,18 @@ def test_an_address_is_added_listed_and_deleted(home, mailbox):
     assert threepids(alice) == []
 
 
+def test_the_old_way_of_adding_takes_a_validated_address(home, mailbox):
+    """POST /account/3pid, deprecated"""
+    alice, mail = Client.register(home), address()
+    rest = {"id_server": "id.example.org", "id_access_token": "x"}
+    unproven = {"sid": "x", "client_secret": "x", **rest}
+    answer = alice.raw("POST", f"{V3}/account/3pid", {"three_pid_creds": unproven})
+    assert (answer.status, answer.errcode) == (403, "M_THREEPID_AUTH_FAILED"), answer
+    creds = validated(alice, mailbox, "account/3pid", mail)
+    alice.call("POST", f"{V3}/account/3pid", {"three_pid_creds": {**creds, **rest}})
+    assert threepids(alice) == [mail]
+
+
 def test_an_address_belongs_to_one_account(home, mailbox):
     alice, bob, mail = Client.register(home), Client.register(home), address()
     assert add(alice, mailbox, mail).status == 200
@@ -191,7 +203,7 @@ def test_phones_and_identity_servers_are_not_supported(home):
     body = {"client_secret": "s", "country": "IS", "phone_number": "5550123", "send_attempt": 1}
     for where in ("register", "account/password", "account/3pid"):
         answer = alice.raw("POST", f"{V3}/{where}/msisdn/requestToken", body)
-        assert (answer.status, answer.errcode) == (400, "M_THREEPID_MEDIUM_NOT_SUPPORTED"), answer
+        assert (answer.status, answer.errcode) == (403, "M_THREEPID_MEDIUM_NOT_SUPPORTED"), answer
     creds = {"client_secret": "s", "sid": "s", "id_server": "id.example.org", "id_access_token": "t"}
     assert alice.raw("POST", f"{V3}/account/3pid/bind", creds).errcode == "M_SERVER_NOT_TRUSTED"
     named = {"medium": "email", "address": "a@example.org"}

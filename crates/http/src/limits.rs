@@ -26,7 +26,7 @@ pub(crate) enum Group {
     Registration,
     /// Asking whether a name or a registration token is good. Per address.
     Guess,
-    /// Asking for letters, and submitting what stands in them. Per address.
+    /// Asking for letters. Per address.
     Letter,
     /// What asks an account's password again. Per user: a stolen token is no way to find the password out.
     Password,

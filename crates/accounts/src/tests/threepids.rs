@@ -81,7 +81,8 @@ fn guessing_tokens_ends_the_validation() {
 #[test]
 fn counting_attempts_up_does_not_fill_a_mailbox() {
     let house = House::new();
-    let letters = (1..100).filter(|n| begin(&house, Purpose::Add, "s", *n).is_ok_and(|b| b.token.is_some()));
+    let letters =
+        (1..100).filter(|n| begin(&house, Purpose::Add, "s", *n).is_ok_and(|b| b.token.is_some()));
     assert_eq!(letters.count(), 10);
     assert_eq!(code(begin(&house, Purpose::Add, "s", 100)), "M_LIMIT_EXCEEDED");
 }
@@ -147,7 +148,8 @@ fn setting_the_same_pusher_again_writes_nothing_and_keeps_its_place() {
     let house = House::new();
     let (user, _) = house.register("alice");
     set(&house, user, "k", true);
-    let cursor = |house: &House| house.read(|v| v.get(&PUSH_CURSORS, (user, pusher::name("app", "k"))));
+    let cursor =
+        |house: &House| house.read(|v| v.get(&PUSH_CURSORS, (user, pusher::name("app", "k"))));
     let (before, entries) = (cursor(&house).unwrap(), house.log().len());
     house.wait(1_000);
     set(&house, user, "k", true);

@@ -155,16 +155,18 @@ impl Scene {
 
     fn switch(&self, who: usize, kind: RuleKind, rule: &'static str, on: bool) {
         let (user, id) = self.world.users[who].clone();
-        let done = self.world.store.write_here(move |tx| {
-            push_rules::set_enabled(tx, user, &id, kind.clone(), rule, on)
-        });
+        let done = self
+            .world
+            .store
+            .write_here(move |tx| push_rules::set_enabled(tx, user, &id, kind.clone(), rule, on));
         done.unwrap();
     }
 
     /// Reads the log on, as the follower does.
     fn advance(&mut self, view: &View) {
         let entries = view.log(self.at, Seq::MAX, 10_000).unwrap();
-        let mut changed: Vec<_> = entries.iter().filter_map(|(_, e)| self.index.changes(e)).collect();
+        let mut changed: Vec<_> =
+            entries.iter().filter_map(|(_, e)| self.index.changes(e)).collect();
         changed.sort_unstable();
         changed.dedup();
         let mut touch = |user, rooms: &Rooms| {
@@ -230,9 +232,10 @@ impl Scene {
             return BTreeSet::new();
         }
         let (events, _) = naive(view, of, id).unwrap();
-        let came = events.iter().rev().find(|e| {
-            e.state_key.as_deref() == Some(id.as_str()) && e.membership.0 != "join"
-        });
+        let came = events
+            .iter()
+            .rev()
+            .find(|e| e.state_key.as_deref() == Some(id.as_str()) && e.membership.0 != "join");
         let came = came.map_or(Seq::ZERO, |e| e.seq);
         let mut read: BTreeMap<String, Seq> = BTreeMap::new();
         let rows: Vec<((Room, base::User, String, u8), Receipt)> =
@@ -250,7 +253,8 @@ impl Scene {
                 .max()
                 .copied()
                 .unwrap_or_default();
-            let spoke = |later: &Naive| later.sender == *user && thread_of(&events, later) == thread;
+            let spoke =
+                |later: &Naive| later.sender == *user && thread_of(&events, later) == thread;
             let gone = e.redacted || e.sender == *user || e.seq <= came || e.seq <= upto;
             if gone || events[n..].iter().any(spoke) {
                 continue;

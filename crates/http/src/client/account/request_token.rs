@@ -75,7 +75,8 @@ fn unsupported(text: &str) -> Error {
 
 fn by_phone(_: &View, _: Around<'_>, _: Option<Caller>, asked: Asked) -> Reply<Json> {
     let _body: serde_json::Value = asked.json()?;
-    Err(unsupported("This server sends no text messages."))
+    let text = "This server sends no text messages.";
+    Err(Error::refused(403, "M_THREEPID_MEDIUM_NOT_SUPPORTED", text))
 }
 
 async fn begin(outside: &Outside, asked: &Asked, purpose: Purpose) -> Reply<Json> {

@@ -3,7 +3,7 @@
 
 use accounts::{
     threepid::{self, Purpose},
-    uia::Auth as Interactive,
+    uia::{Auth as Interactive, Credentials},
 };
 use base::{Error, Reply};
 use http::Method;
@@ -37,7 +37,7 @@ pub(super) fn routes() -> Routes {
         .read(list)
         .raw_flow(Method::POST, &ADD, Auth::Required, add)
         .raw_write(Method::POST, &DELETE, Auth::Required, delete)
-        .raw_read(Method::POST, &OLD, Auth::Required, bind)
+        .raw_write(Method::POST, &OLD, Auth::Required, old_add)
         .raw_read(Method::POST, &BIND, Auth::Required, bind)
         .raw_read(Method::POST, &UNBIND, Auth::Required, unbind)
 }
@@ -83,6 +83,33 @@ async fn add(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Js
 }
 
 #[derive(Deserialize)]
+struct Old {
+    three_pid_creds: Option<Credentials>,
+}
+
+/// The old form of adding, which asks for no password (spec: `POST /account/3pid`, deprecated).
+fn old_add(tx: &mut Tx, around: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = required(caller)?;
+    if !around.settings.mail {
+        return Err(Error::forbidden("This server keeps no addresses."));
+    }
+    let body: Old = asked.json()?;
+    let missing = || Error::missing_param("three_pid_creds is missing.");
+    let creds = body.three_pid_creds.ok_or_else(missing)?;
+    let proven = threepid::proven(tx, &creds.sid, &creds.client_secret, Purpose::Add);
+    let proven = proven.map_err(|error| match error {
+        Error::Refused(_) => {
+            let text = "The address could not be verified.";
+            Error::refused(403, "M_THREEPID_AUTH_FAILED", text)
+        }
+        fault => fault,
+    })?;
+    threepid::spend(tx, &proven)?;
+    threepid::add(tx, caller.user, &proven.address, proven.validated)?;
+    Ok("{}".to_owned().into())
+}
+
+#[derive(Deserialize)]
 struct Named {
     medium: Option<String>,
     address: Option<String>,
@@ -110,7 +137,6 @@ fn unbind(_: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Repl
     Ok(no_support())
 }
 
-/// Also the old form of adding, which today means the same (spec: `POST /account/3pid`).
 fn bind(_: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     required(caller)?;
     let _body: Value = asked.json()?;
