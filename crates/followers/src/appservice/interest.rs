@@ -14,7 +14,7 @@ use store::{
     event::{self, Stored},
     log::Entry,
     room,
-    schema::{ALIASES_OF, MEMBERS, Member, Standing},
+    schema::{ALIASES_OF, Standing},
     state::Root,
     user,
 };
@@ -22,8 +22,6 @@ use sync::gate::standing;
 
 /// Rooms and users that are remembered: 100 bytes each. Then it begins anew.
 const REMEMBERED_MAX: usize = 100_000;
-/// Who is or was in a room.
-const MEMBERS_MAX: usize = 10_000_000;
 /// Aliases of one room.
 const ALIASES_MAX: usize = 10_000;
 
@@ -129,8 +127,7 @@ impl Interest {
             }
         }
         // Whoever was ever in the room has a row: the names of users are looked at once, members' events only if theirs.
-        let rows: Vec<((Room, User), Member)> = view.under(&MEMBERS, (room,), MEMBERS_MAX)?;
-        for ((_, user), _) in rows {
+        for (user, _) in room::members(view, room)? {
             if self.user(view, user)? && is_joined(view, root, user)? {
                 return Ok(Some(user));
             }
