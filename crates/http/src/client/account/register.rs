@@ -8,7 +8,7 @@ use accounts::{
     uia::{self, Ask, Auth as Interactive, DUMMY, EMAIL_IDENTITY, REGISTRATION_TOKEN, Shown},
 };
 use base::{Error, Reply, User};
-use http::{Method, header};
+use http::Method;
 use protocol::appservice::{Appservices, Registration};
 use ruma::{
     OwnedUserId,
