@@ -92,7 +92,7 @@ async fn once(
     let turns = egress.pool.turns(&to);
     let turn = turns.acquire_owned().await.map_err(|_| Failure::Timeout)?;
     let place = egress.places.clone().acquire_owned().await.map_err(|_| Failure::Timeout)?;
-    let mut message = message(request)?;
+    let mut message = whole(request)?;
     let mut stale = 0;
     loop {
         let kept = egress.pool.take(&to).filter(|_| stale < STALE_MAX);
@@ -124,6 +124,10 @@ async fn once(
                 });
             }
             Err(Broken::Unsent(again)) if reused => (message, stale) = (*again, stale + 1),
+            // The other end may have closed a kept connection at this very moment. What may be said twice is (RFC 9110).
+            Err(Broken::Lost(_)) if reused && request.method.is_idempotent() => {
+                (message, stale) = (whole(request)?, STALE_MAX);
+            }
             Err(Broken::Unsent(_)) => {
                 return Err(Failure::Protocol("the connection was closed".to_owned()));
             }
@@ -145,7 +149,8 @@ fn destination(request: &Request) -> Result<Destination, Failure> {
     Ok(Destination { trust: request.trust, tls, host, port, at: request.at.clone() })
 }
 
-fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+/// The request as it is sent.
+fn whole(request: &Request) -> Result<http::Request<Full<Bytes>>, Failure> {
     let url = &request.url;
     let bad = |e: &dyn std::fmt::Display| Failure::Url(e.to_string());
     let host = url.host_str().unwrap_or_default();

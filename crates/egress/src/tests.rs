@@ -233,6 +233,40 @@ async fn certificates_are_checked_against_the_operators_authorities_too() {
     assert!(Egress::new(none).err().unwrap().to_string().contains("nothing.pem"));
 }
 
+/// A server that answers the first request on each connection and hangs up at the second.
+async fn hangs_up() -> (SocketAddr, Accepted) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (at, accepted) = (listener.local_addr().unwrap(), Accepted::default());
+    let counted = accepted.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counted.0.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                let _ = stream.read(&mut request).await;
+            });
+        }
+    });
+    (at, accepted)
+}
+
+#[tokio::test]
+async fn what_may_be_said_twice_is_when_a_kept_connection_breaks() {
+    let (at, accepted) = hangs_up().await;
+    let egress = egress();
+    let url = format!("http://{at}/");
+    assert_eq!(egress.send(get(&url)).await.unwrap().body, "ok");
+    assert_eq!(egress.send(get(&url)).await.unwrap().body, "ok");
+    assert_eq!(accepted.0.load(Ordering::SeqCst), 2);
+    let mut post = get(&url);
+    post.method = Method::POST;
+    assert!(matches!(egress.send(post).await, Err(Failure::Protocol(_))));
+}
+
 #[tokio::test]
 async fn a_connection_that_was_closed_meanwhile_is_made_anew() {
     let (at, accepted) = serve(false, |_| {
