@@ -26,7 +26,7 @@ use super::{
 };
 
 const USERS: usize = 3;
-const CASES: u32 = 120;
+const CASES: u32 = 60;
 
 #[derive(Clone, Debug)]
 enum Deed {
