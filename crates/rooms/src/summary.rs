@@ -1,6 +1,6 @@
 //! What a room tells those who might join it (`GET /room_summary/{roomIdOrAlias}`), and who may be told.
 
-use base::{Reply, Room, User};
+use base::{Error, Reply, Room, User};
 use ruma::RoomOrAliasId;
 use serde_json::{Map, Value, json};
 use store::{View, room, schema::Standing};
@@ -24,8 +24,12 @@ pub fn summary(
     id: &RoomOrAliasId,
     nheko: bool,
 ) -> Reply<Map<String, Value>> {
-    let missing = || base::Error::not_found("Room not found.");
-    let room = alias::resolve(view, id)?;
+    // The same words for what is not there and for what may not be known of.
+    let missing = || Error::not_found("Room not found.");
+    let room = match alias::resolve(view, id) {
+        Err(Error::Refused(no)) if no.status == 404 => return Err(missing()),
+        other => other?,
+    };
     if !may_see(view, room, user)? {
         return Err(missing());
     }
@@ -80,7 +84,7 @@ pub(crate) fn may_see(view: &View, room: Room, user: Option<User>) -> Reply<bool
 pub(crate) fn describe(view: &View, room: Room) -> Reply<Map<String, Value>> {
     let chunk = directory::summary(view, room)?;
     let Ok(Value::Object(mut summary)) = serde_json::to_value(&*chunk) else {
-        return Err(base::Error::fault(format!("the summary of room {room} is no object")));
+        return Err(Error::fault(format!("the summary of room {room} is no object")));
     };
     let info = room::info(view, room)?;
     summary.insert("room_version".to_owned(), info.version.as_str().into());

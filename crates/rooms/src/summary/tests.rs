@@ -46,6 +46,12 @@ fn who_may_not_come_is_not_told_that_there_is_a_room() {
     let room = world.create(alice, json!({})).unwrap();
     let id = room.as_str();
     assert_eq!(told(&world, Some(bob), id), Err(MISSING));
+    let words = |id: &str| {
+        let id = ruma::OwnedRoomOrAliasId::try_from(id).unwrap();
+        let no = world.store.read_here(|view| summary(view, Some(bob), &id, false)).unwrap_err();
+        no.to_string()
+    };
+    assert_eq!(words(id), words("!none:x.org"));
     rule(&world, alice, &room, json!({"join_rule": "knock"}));
     assert!(told(&world, Some(bob), id).is_ok() && told(&world, None, id).is_ok());
     rule(&world, alice, &room, json!({"join_rule": "invite"}));
