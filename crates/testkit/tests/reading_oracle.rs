@@ -12,7 +12,7 @@ mod deeds;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Error, Event, Reply, Seq};
-use deeds::{ROOMS, USERS, cases, op, ops};
+use deeds::{ROOMS, USERS, cases, ops};
 use proptest::prelude::*;
 use ruma::{OwnedEventId, RoomId, api::client::filter::RoomEventFilter};
 use serde_json::Value;
@@ -391,11 +391,11 @@ fn probe() -> impl Strategy<Value = Probe> {
 }
 
 proptest! {
-    #![proptest_config(cases("SYNC_ORACLE_CASES", 120))]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn no_way_of_reading_shows_too_much_or_too_little(
-        ops in ops(op(), 110), probes in proptest::collection::vec(probe(), 12),
+        ops in ops(110), probes in proptest::collection::vec(probe(), 12),
     ) {
         let mut world = World::new(USERS);
         for op in &ops {

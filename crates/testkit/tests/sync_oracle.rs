@@ -10,7 +10,7 @@ mod deeds;
 use std::collections::BTreeMap;
 
 use base::Room;
-use deeds::{USERS, cases, op, ops};
+use deeds::{USERS, cases, ops};
 use proptest::prelude::*;
 use store::View;
 use testkit::{
@@ -199,11 +199,11 @@ fn check_left(
 }
 
 proptest! {
-    #![proptest_config(cases("SYNC_ORACLE_CASES", 150))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn incremental_syncs_equal_the_model_and_a_fresh_sync(
-        ops in ops(op(), 90), tastes in proptest::collection::vec(taste(), USERS),
+        ops in ops(90), tastes in proptest::collection::vec(taste(), USERS),
     ) {
         let mut world = World::new(USERS);
         let client = |world: &World, u: usize| Client::new(world.users[u].clone(), tastes[u]);

@@ -145,7 +145,7 @@ mod tests {
             avatar: None,
         };
         let heroes = [hero("a"), hero("b"), hero("d")];
-        let called = |n: usize, joined| made_up(&heroes[..n], joined - 1);
+        let called = |n: usize, joined: u64| made_up(&heroes[..n], joined - 1);
         assert_eq!(called(0, 1), None);
         assert_eq!(called(1, 2).unwrap(), "a");
         assert_eq!(called(3, 4).unwrap(), "a, b and @d:x");
