@@ -36,10 +36,11 @@ pub mod upgrade;
 pub use append::{Appended, New, append, append_as};
 pub use ground::power;
 pub use membership::refresh_profile;
-pub use once::{Txn, once};
+pub use once::once;
 
 use base::{Error, Reply, Room};
 use ruma::RoomId;
+pub use store::Txn;
 use store::{View, room};
 
 /// The room of an id, for what only those in a room may do: who is not in it is not told whether there is one.

@@ -35,6 +35,8 @@ pub enum Kind {
     Receipts = 9,
     /// A single row of any other kind.
     Row = 10,
+    /// What waits for a user's devices.
+    Inbox = 60,
 }
 
 /// Who owns the rows of a keyspace.

@@ -8,6 +8,7 @@ mod changes;
 mod joined;
 mod others;
 mod summary;
+mod to_device;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
 use self::changes::Changes;
+pub use self::to_device::TO_DEVICE_MAX;
 use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token};
 
 /// What a client asks.
@@ -133,7 +135,9 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
 
     let initial = since.is_none();
     let mut out = Out::with_capacity(if initial { 64 * 1024 } else { 2 * 1024 });
-    let next = Token { seq: head, typing: view.typing_epoch() };
+    let to_device = to_device::Portion::read(view, ask)?;
+    let next =
+        Token { seq: head, typing: view.typing_epoch(), inbox: to_device.upto, ..Token::default() };
     out.open().key("next_batch").text(&next.to_string());
     let before = out.mark();
 
@@ -156,12 +160,12 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
         out.close();
     }
     context.device_lists(&mut out)?;
-    let empty = out.mark() == before;
+    let empty = out.mark() == before && to_device.is_empty();
 
     // Required by the spec or by clients whether or not there is anything.
     out.key("device_one_time_keys_count").open().close();
     out.key("device_unused_fallback_key_types").open_array().close_array();
-    out.key("to_device").open().key("events").open_array().close_array().close();
+    to_device.write(&mut out);
     out.key("presence").open().key("events").open_array().close_array().close();
     out.close();
     Ok(Answer { body: out.finish(), empty: empty && !initial, rooms: joined })

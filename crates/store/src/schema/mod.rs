@@ -8,10 +8,12 @@ mod account;
 mod golden;
 mod media;
 mod room;
+mod timed;
 
 pub use account::*;
 pub use media::*;
 pub use room::*;
+pub use timed::*;
 
 use base::Seq;
 use kv::Tree;

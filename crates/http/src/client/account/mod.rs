@@ -17,6 +17,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod threepid;
+mod to_device;
 mod uia;
 mod user_directory;
 mod whois;
@@ -46,6 +47,7 @@ pub(crate) fn routes() -> Routes {
         .and(filters::routes())
         .and(push_rules::routes())
         .and(openid::routes())
+        .and(to_device::routes())
 }
 
 /// Refuses callers that ask for what is another user's.

@@ -9,6 +9,7 @@ use ::sync::{
 };
 use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
 use http::Method;
+use store::{Tx, inbox};
 use tokio::time::Instant;
 
 use super::{flag, number};
@@ -51,7 +52,7 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     let user = caller.user;
     let mut listener = outside.store.listen(user);
     listener.mark_seen();
-    let (ask, mut answer) = outside
+    let (ask, mut answer, had) = outside
         .store
         .read(move |view| {
             let filter = ::sync::filter::of_sync(view, user, filter.as_deref())?;
@@ -68,10 +69,19 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
                 filter,
                 log_scan_max,
             };
+            let had = match ask.since {
+                Some(token) => inbox::acknowledged(view, user, &ask.device, token.inbox())?,
+                None => Vec::new(),
+            };
             let answer = v3::sync(view, &ask)?;
-            Ok((Arc::new(ask), answer))
+            Ok((Arc::new(ask), answer, had))
         })
         .await?;
+    if !had.is_empty() {
+        let ask = ask.clone();
+        let acknowledge = move |tx: &mut Tx| Ok(inbox::forget(tx, user, &ask.device, &had));
+        outside.store.write(None, acknowledge).await?;
+    }
     while answer.empty && !full_state && Instant::now() < deadline && !outside.stop.is_stopping() {
         if !listener.set_rooms(&answer.rooms) {
             tokio::select! {

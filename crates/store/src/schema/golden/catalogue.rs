@@ -15,11 +15,12 @@ pub(super) struct Declared {
     sentence: String,
 }
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("../mod.rs"),
     include_str!("../room.rs"),
     include_str!("../account.rs"),
     include_str!("../media.rs"),
+    include_str!("../timed.rs"),
 ];
 
 /// Every file of the schema but the golden test.

@@ -39,6 +39,7 @@ pub(super) fn all() -> Vec<Sample> {
         tokens(),
         kept(),
         media(),
+        timed(),
     ]
     .into_iter()
     .flatten()
@@ -277,6 +278,10 @@ fn media() -> Vec<Sample> {
         sample(&BLOBS, 1, ([0xAB; 32],), A),
         sample(&PENDING_UPLOADS, 1, (User(A), id), AT),
     ]
+}
+
+fn timed() -> Vec<Sample> {
+    vec![sample(&INBOX, 1, (User(A), text("DEV"), Seq(B)), text(r#"{"type":"m.dummy"}"#))]
 }
 
 /// Every kind of log entry.
