@@ -83,7 +83,7 @@ fn egress_options(config: &Config) -> egress::Options {
     }
 }
 
-/// What reacts to the log.
+/// What reacts to the log, and to the clock.
 struct Followers {
     tell: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -97,6 +97,7 @@ impl Followers {
         let mut tasks: Vec<_> = followers::all().into_iter().map(run).collect();
         let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
         tasks.push(tokio::spawn(messages));
+        tasks.push(tokio::spawn(followers::delayed::run(store.clone(), stop.clone())));
         Followers { tasks, tell }
     }
 

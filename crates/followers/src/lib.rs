@@ -2,6 +2,7 @@
 //! what they write together with how far they have come.
 #![forbid(unsafe_code)]
 
+pub mod delayed;
 mod departure;
 mod messages;
 mod people;

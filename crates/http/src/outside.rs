@@ -1,7 +1,6 @@
 //! What a flow may reach, and the settings that the binary makes of the configuration.
 
 use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
@@ -154,9 +153,7 @@ impl ClientInfo {
 /// The lane in which the writers of a room queue; flows that write to a room use it too.
 #[must_use]
 pub fn lane(room_id: &str) -> Lane {
-    let mut hasher = DefaultHasher::new();
-    room_id.hash(&mut hasher);
-    Lane(hasher.finish())
+    Lane::of_room(room_id)
 }
 
 /// Reads and transactions are given up after this; a client has given up before.

@@ -16,9 +16,10 @@ use store::{
 };
 
 use crate::{
+    delayed_rows,
     ground::{self, Ground},
     member_rows::{self, Change},
-    redaction, relate,
+    redaction, relate, sticky,
 };
 
 /// An event to be sent by a user of this server.
@@ -52,7 +53,15 @@ pub struct Appended {
 /// 403 `M_FORBIDDEN` with the rule that forbids it, 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, and for relations and
 /// redactions what their modules refuse.
 pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
-    append_as(tx, room, new, false)
+    append_whole(tx, room, new, false, None)
+}
+
+/// The same, for an event that is to be sticky for so many milliseconds (MSC4354).
+///
+/// # Errors
+/// As [`append`].
+pub fn append_sticky(tx: &mut Tx, room: Room, new: New, sticky_ms: Option<u64>) -> Reply<Appended> {
+    append_whole(tx, room, new, false, sticky_ms)
 }
 
 /// The same; an administrator may also redact what other users of this server sent.
@@ -60,6 +69,16 @@ pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
 /// # Errors
 /// As [`append`].
 pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Appended> {
+    append_whole(tx, room, new, admin, None)
+}
+
+fn append_whole(
+    tx: &mut Tx,
+    room: Room,
+    new: New,
+    admin: bool,
+    sticky_ms: Option<u64>,
+) -> Reply<Appended> {
     if new.kind == "m.room.create" {
         return Err(Error::forbidden("a room has one create event, its first"));
     }
@@ -69,7 +88,7 @@ pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Append
     let sender = new.sender;
     let id = OwnedRoomId::try_from(info.id.as_str())
         .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))?;
-    let pdu = signed(tx, &version, Some(id), &head, new)?;
+    let pdu = signed(tx, &version, Some(id), &head, (new, sticky_ms))?;
     if let Some(event) = current(tx, &head, &pdu, sender)? {
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
@@ -94,7 +113,7 @@ pub(crate) fn found(
 ) -> Reply<Room> {
     let room = Room(tx.fresh()?);
     let (sender, head) = (new.sender, Head::default());
-    let pdu = signed(tx, version, id, &head, new)?;
+    let pdu = signed(tx, version, id, &head, (new, None))?;
     let placed = record(tx, room, head, sender, &pdu)?;
     tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
     tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
@@ -107,7 +126,7 @@ fn signed(
     version: &RoomVersionId,
     room_id: Option<OwnedRoomId>,
     head: &Head,
-    new: New,
+    (new, sticky_ms): (New, Option<u64>),
 ) -> Reply<Pdu> {
     let sender = user::id(tx, new.sender)?;
     let state = Ground::new(tx, head.state);
@@ -132,7 +151,7 @@ fn signed(
         depth: head.depth + 1,
         origin_server_ts: tx.now().0,
     };
-    let pdu = draft.sign(version, tx.server_name(), tx.signing_key())?;
+    let pdu = draft.sign_sticky(version, tx.server_name(), tx.signing_key(), sticky_ms)?;
     let verdict = authorize(ground::rules(version)?, &state, &pdu);
     state.settle()?;
     match verdict {
@@ -160,6 +179,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     if let Some(key) = &pdu.state_key {
         replaces = state::get(tx, before, &pdu.kind, key)?;
         head.state = state::set(tx, before, &pdu.kind, key, event)?;
+        delayed_rows::overtake(tx, room, &pdu.kind, key, sender)?;
     }
     let mut target = None;
     if let Some(change) = Change::read(pdu) {
@@ -196,6 +216,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
     tx.put_at(&ORDER, at, move |seq| ((event,), seq));
     tx.put_at(&TIMELINE, at, move |seq| ((room, seq), event));
+    sticky::index(tx, room, event, pdu, at)?;
     if let Some(related) = related {
         let rel_type = related.rel_type.clone();
         let relation = Relation { child: event, rel_type, kind: pdu.kind.clone(), sender };

@@ -8,6 +8,9 @@ pub mod alias;
 mod append;
 pub mod ban;
 pub mod create;
+pub mod delayed;
+pub mod delayed_list;
+mod delayed_rows;
 pub mod directory;
 pub mod forget;
 mod ground;
@@ -27,13 +30,14 @@ mod relate;
 mod render;
 pub mod send;
 pub mod state;
+pub mod sticky;
 #[cfg(test)]
 mod testing;
 pub mod typing;
 pub mod unban;
 pub mod upgrade;
 
-pub use append::{Appended, New, append, append_as};
+pub use append::{Appended, New, append, append_as, append_sticky};
 pub use ground::power;
 pub use membership::refresh_profile;
 pub use once::once;

@@ -19,6 +19,21 @@ pub fn send(
     content: &RawValue,
     txn: Txn<'_>,
 ) -> Reply<OwnedEventId> {
+    send_sticky(tx, user, room_id, kind, (content, None), txn)
+}
+
+/// The same, for an event that is to be sticky for so many milliseconds (MSC4354).
+///
+/// # Errors
+/// As [`append`](append::append).
+pub fn send_sticky(
+    tx: &mut Tx,
+    user: User,
+    room_id: &RoomId,
+    kind: &str,
+    (content, sticky_ms): (&RawValue, Option<u64>),
+    txn: Txn<'_>,
+) -> Reply<OwnedEventId> {
     once(tx, user, txn, |tx| {
         let room = crate::room_of(tx, room_id)?;
         let new = New {
@@ -28,6 +43,6 @@ pub fn send(
             content: content.to_owned(),
             redacts: None,
         };
-        append::append(tx, room, new)
+        append::append_sticky(tx, room, new, sticky_ms)
     })
 }

@@ -12,7 +12,7 @@ use store::{
     state::{self, Part, Root},
 };
 
-use crate::{New, alias, append, render};
+use crate::{Appended, New, alias, append, render};
 
 /// Steps back through the history of one membership: who came and went more often sees nothing.
 const MEMBERSHIPS_MAX: usize = 1_000;
@@ -29,6 +29,22 @@ pub fn put(
     state_key: &str,
     content: &RawValue,
 ) -> Reply<OwnedEventId> {
+    Ok(set(tx, user, room_id, kind, state_key, content, None)?.id)
+}
+
+/// The same, for an event that is to be sticky for so many milliseconds (MSC4354).
+///
+/// # Errors
+/// As [`put`].
+pub fn set(
+    tx: &mut Tx,
+    user: User,
+    room_id: &RoomId,
+    kind: &str,
+    state_key: &str,
+    content: &RawValue,
+    sticky_ms: Option<u64>,
+) -> Reply<Appended> {
     let room = crate::room_of(tx, room_id)?;
     if kind == "m.room.canonical_alias" && state_key.is_empty() && room::is_joined(tx, room, user)?
     {
@@ -41,7 +57,7 @@ pub fn put(
         content: content.to_owned(),
         redacts: None,
     };
-    Ok(append::append(tx, room, new)?.id)
+    append::append_sticky(tx, room, new, sticky_ms)
 }
 
 /// The content of a piece of state as JSON text, or with `whole` the whole event.

@@ -37,6 +37,10 @@ pub enum Kind {
     Row = 10,
     /// What waits for a user's devices.
     Inbox = 60,
+    /// A user's delayed events.
+    Delayed = 61,
+    /// A user's thread subscriptions.
+    ThreadSubscriptions = 62,
 }
 
 /// Who owns the rows of a keyspace.

@@ -180,6 +180,7 @@ impl Sleepers {
             Entry::Receipt { user, private: true, .. }
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }
+            | Entry::ThreadSubscription { user, .. }
             | Entry::Account { user } => self.wake_user(*user),
             Entry::Receipt { room, .. } => self.wake_room(*room),
             Entry::Devices { user } => self.wake_sharers(*user),

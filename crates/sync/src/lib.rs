@@ -13,6 +13,7 @@ pub mod json;
 pub mod messages;
 pub mod relations;
 pub mod search;
+pub mod sticky;
 pub mod threads;
 mod timeline;
 pub mod token;

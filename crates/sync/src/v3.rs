@@ -18,7 +18,7 @@ use store::{View, room, schema::Standing};
 
 use self::changes::Changes;
 pub use self::to_device::TO_DEVICE_MAX;
-use crate::{client_event::ignored, filter::RoomEvents, json::Out, token::Token};
+use crate::{client_event::ignored, filter::RoomEvents, json::Out, sticky, token::Token};
 
 /// What a client asks.
 pub struct Ask {
@@ -115,6 +115,8 @@ struct Context<'a> {
     head: Seq,
     ignored: Vec<String>,
     changes: Changes,
+    /// Sticky events of rooms that the client has are told up to here.
+    sticky_upto: Seq,
 }
 
 /// Answers a `/sync` from a view.
@@ -127,17 +129,28 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     if let Some(token) = ask.since {
         let typing = view.typing_rooms(token.typing);
         changes.also(typing.into_iter().filter(|room| joined.binary_search(room).is_ok()));
+        changes.also_from(view, &joined, token.sticky(), token.seq.min(head), ask.log_scan_max)?;
     }
+    let horizon = match ask.since {
+        Some(token) => sticky::horizon(view, changes.of(&joined), token.sticky(), head)?,
+        None => None,
+    };
     let ignored = ignored(view, ask.user)?;
     let viewer_id = &ask.user_id;
-    let context = Context { view, ask, viewer_id, since, head, ignored, changes };
+    let sticky_upto = horizon.unwrap_or(head);
+    let context = Context { view, ask, viewer_id, since, head, ignored, changes, sticky_upto };
     let rooms = room::rooms_of(view, ask.user)?;
 
     let initial = since.is_none();
     let mut out = Out::with_capacity(if initial { 64 * 1024 } else { 2 * 1024 });
     let to_device = to_device::Portion::read(view, ask)?;
-    let next =
-        Token { seq: head, typing: view.typing_epoch(), inbox: to_device.upto, ..Token::default() };
+    let next = Token {
+        seq: head,
+        typing: view.typing_epoch(),
+        inbox: to_device.upto,
+        sticky: horizon.unwrap_or_default(),
+        ..Token::default()
+    };
     out.open().key("next_batch").text(&next.to_string());
     let before = out.mark();
 

@@ -11,8 +11,8 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use super::{
-    AUTH_EVENTS_MAX, PDU_BYTES_MAX, PREV_EVENTS_MAX, Pdu, check_field, content_hash, event_id_of,
-    is_unnamed_create, protected_text, put, raw, redact, room_of_create, rules_of,
+    AUTH_EVENTS_MAX, PDU_BYTES_MAX, PREV_EVENTS_MAX, Pdu, STICKY, check_field, content_hash,
+    event_id_of, is_unnamed_create, protected_text, put, raw, redact, room_of_create, rules_of,
 };
 use crate::json::{self, Fields, INTEGER_MAX};
 use crate::key::SigningKey;
@@ -57,6 +57,21 @@ impl Draft {
         server: &ServerName,
         key: &SigningKey,
     ) -> Reply<Pdu> {
+        self.sign_sticky(version, server, key, None)
+    }
+
+    /// [`sign`](Draft::sign) with a stickiness in milliseconds (MSC4354), which stands beside the content, so that it is
+    /// hashed, and lost by a redaction.
+    ///
+    /// # Errors
+    /// As [`sign`](Draft::sign).
+    pub fn sign_sticky(
+        self,
+        version: &RoomVersionId,
+        server: &ServerName,
+        key: &SigningKey,
+        sticky_ms: Option<u64>,
+    ) -> Reply<Pdu> {
         let rules = rules_of(version)?;
         let mut content = json::canonical_object(self.content.get())?;
         let redacts = place_redacts(rules, &self.kind, self.redacts.as_ref(), &mut content);
@@ -65,6 +80,9 @@ impl Draft {
         let content_text = json::canonical_text(&content);
         redact::redact_content(rules, &self.kind, &mut content);
         let mut pdu = self.unsigned(redacts, &content_text, rules)?;
+        if let Some(ms) = sticky_ms {
+            pdu.extra.insert(STICKY.to_owned(), format!(r#"{{"duration_ms":{ms}}}"#));
+        }
 
         let mut fields = pdu.fields(version);
         fields.remove("hashes");

@@ -78,6 +78,43 @@ impl Changes {
         }
     }
 
+    /// Also look at those of the rooms in which events came between two positions.
+    pub(super) fn also_from(
+        &mut self,
+        view: &View,
+        joined: &[Room],
+        after: Seq,
+        upto: Seq,
+        scan_max: usize,
+    ) -> Reply<()> {
+        if self.rooms.is_none() || after >= upto {
+            return Ok(());
+        }
+        if upto.0 - after.0 > scan_max as u64 {
+            self.also(joined.iter().copied());
+            return Ok(());
+        }
+        for (_, entry) in view.log(after, upto, scan_max)? {
+            if let Entry::Event { room, .. } = entry
+                && joined.binary_search(&room).is_ok()
+            {
+                self.also([room]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the joined rooms that are looked at.
+    pub(super) fn of<'a>(&'a self, joined: &'a [Room]) -> Box<dyn Iterator<Item = Room> + 'a> {
+        match &self.rooms {
+            Some(rooms) => {
+                let here = |room: &&Room| joined.binary_search(*room).is_ok();
+                Box::new(rooms.iter().filter(here).copied())
+            }
+            None => Box::new(joined.iter().copied()),
+        }
+    }
+
     /// Whose receipts moved in a room: `None`: unknown, look at all.
     pub(super) fn receipts(&self, room: Room) -> Option<Vec<User>> {
         let by_room = self.receipts.as_ref()?;

@@ -19,7 +19,10 @@ const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
 const FEATURES: &[&str] = &[
     "org.matrix.msc3916.stable",
+    "org.matrix.msc4140",
+    "org.matrix.msc4140.stable",
     "org.matrix.msc4222",
+    "org.matrix.msc4354",
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",
 ];
@@ -52,6 +55,10 @@ fn capabilities(
         "m.3pid_changes": off,
         "m.get_login_token": off,
         "m.forget_forced_upon_leave": off,
+        "m.delayed_events": {
+            "max_delay_ms": rooms::delayed::DELAY_MS_MAX,
+            "max_scheduled": rooms::delayed::SCHEDULED_MAX,
+        },
     });
     Ok(json!({ "capabilities": capabilities }).to_string().into())
 }

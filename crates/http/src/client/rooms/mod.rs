@@ -2,6 +2,7 @@
 
 mod alias;
 mod create;
+mod delayed;
 mod directory;
 mod join;
 mod members;
@@ -25,6 +26,7 @@ pub(crate) fn routes() -> Routes {
         .and(membership::routes())
         .and(members::routes())
         .and(send::routes())
+        .and(delayed::routes())
         .and(redact::routes())
         .and(state::routes())
         .and(alias::routes())
