@@ -33,6 +33,7 @@ pub mod state;
 pub mod sticky;
 #[cfg(test)]
 mod testing;
+pub mod thread_subscription;
 pub mod typing;
 pub mod unban;
 pub mod upgrade;

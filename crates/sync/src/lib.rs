@@ -14,6 +14,7 @@ pub mod messages;
 pub mod relations;
 pub mod search;
 pub mod sticky;
+pub mod thread_subscriptions;
 pub mod threads;
 mod timeline;
 pub mod token;

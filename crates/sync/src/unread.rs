@@ -25,6 +25,8 @@ use store::{
     user,
 };
 
+use crate::thread_subscriptions::{self, Subscribed};
+
 static FLAT: CacheSpace = CacheSpace { tag: 20, owned: Some(Kind::Event) };
 static RULES: CacheSpace = CacheSpace { tag: 21, owned: Some(Kind::AccountData) };
 static FOLDS: CacheSpace = CacheSpace { tag: 22, owned: None };
@@ -132,23 +134,28 @@ pub fn counts(
     member: Event,
 ) -> Reply<Counts> {
     let rules = rules(view, viewer, viewer_id)?;
+    let subscribed = thread_subscriptions::subscribed(view, viewer)?;
+    // Whatever the rules ask for besides the event is part of what a fold was made with.
+    let stamp = rules.stamp.wrapping_add(subscribed.stamp(room));
     let read = read_upto(view, viewer, room, member)?;
     let id = u128::from(viewer.0) << 64 | u128::from(room.0);
     let known = match view.recall::<Fold>(&FOLDS, id) {
         Some(fold) => Some((*fold).clone()),
         None => view.get(&UNREAD, (viewer, room))?.map(Fold::from),
     };
-    let known = known.filter(|fold| fold.upto <= view.head() && fold.rules == rules.stamp);
+    let known = known.filter(|fold| fold.upto <= view.head() && fold.rules == stamp);
     let mut fold = match known {
         Some(fold) if fold.read == read => fold,
-        Some(fold) => fold.advanced(&read).unwrap_or_else(|| Fold::new(read.clone(), rules.stamp)),
-        None => Fold::new(read.clone(), rules.stamp),
+        Some(fold) => fold.advanced(&read).unwrap_or_else(|| Fold::new(read.clone(), stamp)),
+        None => Fold::new(read.clone(), stamp),
     };
     if fold.upto < view.head() {
-        let mut folder = Folder { view, viewer, room, rules: &rules.compiled, levels: None };
+        let rules = &rules.compiled;
+        let mut folder =
+            Folder { view, viewer, room, rules, subscribed: &subscribed, levels: None };
         if !folder.run(&mut fold)? {
             // A redaction took back something already counted: once more from the receipts.
-            fold = Fold::new(read, rules.stamp);
+            fold = Fold::new(read, stamp);
             folder.run(&mut fold)?;
         }
         if fold.since_kept >= KEEP_AFTER {
@@ -207,6 +214,7 @@ struct Folder<'a> {
     viewer: User,
     room: Room,
     rules: &'a CompiledRules,
+    subscribed: &'a Subscribed,
     /// Power levels of the last state looked at.
     levels: Option<(store::state::Root, PowerLevels)>,
 }
@@ -268,7 +276,7 @@ impl Folder<'_> {
         if seq <= read.max(fold.read.all) || stored.row.redacted_by.is_some() {
             return Ok(());
         }
-        let (notify, highlight) = self.judge(stored)?;
+        let (notify, highlight) = self.judge(stored, thread)?;
         if notify {
             let count = match thread {
                 None => &mut fold.counts.main,
@@ -280,7 +288,7 @@ impl Folder<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, stored: &Stored) -> Reply<(bool, bool)> {
+    fn judge(&mut self, stored: &Stored, thread: Option<Event>) -> Reply<(bool, bool)> {
         let flat = self.view.cached(&FLAT, u128::from(stored.event.0), |_| {
             Ok((Flat::of_event(stored.client()), FLAT_WEIGHT * stored.client().len() + 512))
         })?;
@@ -301,6 +309,7 @@ impl Folder<'_> {
             joined_members: stored.row.joined,
             sender_may_notify: &may,
             display_name: None,
+            thread_subscribed: thread.and_then(|root| self.subscribed.to(self.room, root)),
         };
         let outcome = self.rules.evaluate(&flat, &context);
         Ok((outcome.notify, outcome.notify && outcome.highlight))

@@ -15,6 +15,8 @@ pub(super) struct Changes {
     account_data: Option<BTreeMap<Room, BTreeSet<String>>>,
     /// Users whose devices changed.
     pub(super) devices: BTreeSet<User>,
+    /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
+    pub(super) recounted: BTreeSet<Room>,
 }
 
 impl Changes {
@@ -24,8 +26,13 @@ impl Changes {
         since: Option<Seq>,
         scan_max: usize,
     ) -> Reply<Changes> {
-        let all =
-            Changes { rooms: None, receipts: None, account_data: None, devices: BTreeSet::new() };
+        let all = Changes {
+            rooms: None,
+            receipts: None,
+            account_data: None,
+            devices: BTreeSet::new(),
+            recounted: BTreeSet::new(),
+        };
         let Some(since) = since else { return Ok(all) };
         if view.head().0 - since.0 > scan_max as u64 {
             return Ok(all);
@@ -36,6 +43,7 @@ impl Changes {
         let mut receipts: BTreeMap<Room, BTreeSet<User>> = BTreeMap::new();
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
+        let mut recounted = BTreeSet::new();
         for (_, entry) in view.log(since, view.head(), scan_max)? {
             match entry {
                 Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
@@ -51,6 +59,10 @@ impl Changes {
                     rooms.extend(room);
                     account_data.entry(room.unwrap_or_default()).or_default().insert(kind);
                 }
+                Entry::ThreadSubscription { user, room, .. } if user == me && in_room(&room) => {
+                    rooms.insert(room);
+                    recounted.insert(room);
+                }
                 Entry::Devices { user } => {
                     devices.insert(user);
                 }
@@ -63,6 +75,7 @@ impl Changes {
             receipts: Some(receipts),
             account_data: Some(account_data),
             devices,
+            recounted,
         })
     }
 

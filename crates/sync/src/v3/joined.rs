@@ -58,7 +58,7 @@ impl Context<'_> {
         let any_sticky = self.sticky(out, &writer, room, &window)?;
         let any_ephemeral = self.ephemeral(out, room, since)?;
         let any_data = self.room_account_data(out, room, since)?;
-        let read = self.has_read(room, since)?;
+        let read = self.has_read(room, since)? || self.changes.recounted.contains(&room);
         let any = any_events || any_state || any_sticky || any_ephemeral || any_data;
         if !(any || new_to_client || read) {
             out.take_back(start);

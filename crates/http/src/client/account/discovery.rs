@@ -22,6 +22,7 @@ const FEATURES: &[&str] = &[
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
     "org.matrix.msc4222",
+    "org.matrix.msc4306",
     "org.matrix.msc4354",
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",

@@ -13,6 +13,7 @@ mod send;
 mod state;
 #[cfg(test)]
 mod tests;
+mod thread_subscription;
 mod typing;
 mod upgrade;
 
@@ -33,5 +34,6 @@ pub(crate) fn routes() -> Routes {
         .and(directory::routes())
         .and(receipt::routes())
         .and(typing::routes())
+        .and(thread_subscription::routes())
         .and(upgrade::routes())
 }
