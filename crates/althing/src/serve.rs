@@ -121,6 +121,7 @@ async fn tick(store: Store) {
     loop {
         interval.tick().await;
         store.expire_typing();
+        store.expire_presence();
         store.tend();
     }
 }

@@ -7,6 +7,7 @@
 mod changes;
 mod joined;
 mod others;
+mod presence;
 mod summary;
 mod to_device;
 
@@ -17,7 +18,10 @@ use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
 use self::changes::Changes;
-pub use self::to_device::TO_DEVICE_MAX;
+pub use self::{
+    presence::{content as presence_content, shares},
+    to_device::TO_DEVICE_MAX,
+};
 use crate::{client_event::ignored, filter::RoomEvents, json::Out, sticky, token::Token};
 
 /// What a client asks.
@@ -68,6 +72,8 @@ pub struct Compiled {
     pub room_account_data: RoomEvents,
     /// Global account data.
     pub account_data: protocol::filter::EventMatcher,
+    /// Presence.
+    pub presence: protocol::filter::EventMatcher,
     /// Which rooms at all.
     pub rooms: protocol::filter::RoomMatcher,
     /// Also rooms left long ago.
@@ -85,6 +91,7 @@ impl Compiled {
             ephemeral: RoomEvents::compile(&filter.room.ephemeral),
             room_account_data: RoomEvents::compile(&filter.room.account_data),
             account_data: protocol::filter::EventMatcher::of_events(&filter.account_data),
+            presence: protocol::filter::EventMatcher::of_events(&filter.presence),
             rooms: protocol::filter::RoomMatcher::new(
                 filter.room.rooms.as_deref(),
                 &filter.room.not_rooms,
@@ -137,6 +144,7 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     };
     let ignored = ignored(view, ask.user)?;
     let viewer_id = &ask.user_id;
+    let presence = presence::Portion::read(view, ask, &joined, &changes, &ignored)?;
     let sticky_upto = horizon.unwrap_or(head);
     let context = Context { view, ask, viewer_id, since, head, ignored, changes, sticky_upto };
     let rooms = room::rooms_of(view, ask.user)?;
@@ -147,9 +155,9 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     let next = Token {
         seq: head,
         typing: view.typing_epoch(),
+        presence: presence.upto,
         inbox: to_device.upto,
         sticky: horizon.unwrap_or_default(),
-        ..Token::default()
     };
     out.open().key("next_batch").text(&next.to_string());
     let before = out.mark();
@@ -173,13 +181,13 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
         out.close();
     }
     context.device_lists(&mut out)?;
-    let empty = out.mark() == before && to_device.is_empty();
+    let empty = out.mark() == before && to_device.is_empty() && presence.is_empty();
 
     // Required by the spec or by clients whether or not there is anything.
     out.key("device_one_time_keys_count").open().close();
     out.key("device_unused_fallback_key_types").open_array().close_array();
     to_device.write(&mut out);
-    out.key("presence").open().key("events").open_array().close_array().close();
+    presence.write(view, &mut out)?;
     out.close();
     Ok(Answer { body: out.finish(), empty: empty && !initial, rooms: joined })
 }

@@ -17,6 +17,10 @@ pub(super) struct Changes {
     pub(super) devices: BTreeSet<User>,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
     pub(super) recounted: BTreeSet<Room>,
+    /// Users who came into a room of the caller's, or changed their profile.
+    pub(super) met: BTreeSet<User>,
+    /// The caller came into a room.
+    pub(super) entered: bool,
 }
 
 impl Changes {
@@ -32,6 +36,8 @@ impl Changes {
             account_data: None,
             devices: BTreeSet::new(),
             recounted: BTreeSet::new(),
+            met: BTreeSet::new(),
+            entered: false,
         };
         let Some(since) = since else { return Ok(all) };
         if view.head().0 - since.0 > scan_max as u64 {
@@ -44,10 +50,13 @@ impl Changes {
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
         let mut recounted = BTreeSet::new();
+        let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
             match entry {
                 Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
                     rooms.insert(room);
+                    met.extend(target);
+                    entered |= target == Some(me);
                 }
                 Entry::Receipt { room, user, private }
                     if in_room(&room) && (!private || user == me) =>
@@ -63,6 +72,9 @@ impl Changes {
                     rooms.insert(room);
                     recounted.insert(room);
                 }
+                Entry::Profile { user, .. } => {
+                    met.insert(user);
+                }
                 Entry::Devices { user } => {
                     devices.insert(user);
                 }
@@ -76,6 +88,8 @@ impl Changes {
             account_data: Some(account_data),
             devices,
             recounted,
+            met,
+            entered,
         })
     }
 

@@ -8,6 +8,7 @@ mod filters;
 mod login;
 mod openid;
 mod password;
+mod presence;
 mod profile;
 mod push_rules;
 mod register;
@@ -42,6 +43,7 @@ pub(crate) fn routes() -> Routes {
         .and(whois::routes())
         .and(profile::routes())
         .and(user_directory::routes())
+        .and(presence::routes())
         .and(account_data::routes())
         .and(tags::routes())
         .and(filters::routes())

@@ -9,7 +9,7 @@ use ::sync::{
 };
 use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
 use http::Method;
-use store::{Tx, inbox};
+use store::{PresenceState, Tx, inbox};
 use tokio::time::Instant;
 
 use super::{flag, number};
@@ -46,10 +46,17 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     } else {
         StateAfter::No
     };
+    let wanted = match asked.query("set_presence") {
+        None => PresenceState::Online,
+        Some(word) => PresenceState::parse(&word)
+            .ok_or_else(|| Error::invalid_param("set_presence is no presence"))?,
+    };
     let filter = asked.query("filter").map(|f| f.into_owned());
     drop(asked);
 
     let user = caller.user;
+    let present = outside.settings.presence;
+    let mut present = present.then(|| outside.store.present(user, &caller.device, wanted));
     let mut listener = outside.store.listen(user);
     listener.mark_seen();
     let (ask, mut answer, had) = outside
@@ -77,6 +84,9 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
             Ok((Arc::new(ask), answer, had))
         })
         .await?;
+    if let Some(present) = &mut present {
+        present.tell(&answer.rooms);
+    }
     if !had.is_empty() {
         let ask = ask.clone();
         let acknowledge = move |tx: &mut Tx| Ok(inbox::forget(tx, user, &ask.device, &had));
