@@ -1,17 +1,27 @@
-//! What this server is and can: `/versions`, `/capabilities`, `/.well-known/matrix/client`.
+//! What this server is and can: `/versions`, `/capabilities`, `/.well-known/matrix/client` and `…/support`.
 
 use base::{Error, Reply};
+use http::Method;
 use ruma::api::client::discovery::{discover_homeserver, get_capabilities, get_supported_versions};
 use serde_json::json;
 use store::View;
 
+use super::voip;
 use crate::{
     answer::Json,
-    handler::{Anyone, Around, Caller, Routes},
+    asked::Asked,
+    handler::{Anyone, Around, Auth, Caller, Routes},
+    outside::Support,
 };
 
 pub(super) fn routes() -> Routes {
-    Routes::default().read(versions).read_with(capabilities).read_with(well_known)
+    const SUPPORT: [&str; 1] = ["/.well-known/matrix/support"];
+    Routes::default().read(versions).read_with(capabilities).read_with(well_known).raw_read(
+        Method::GET,
+        &SUPPORT,
+        Auth::None,
+        support,
+    )
 }
 
 /// The newest minor version of the specification that is implemented, of all since 1.1.
@@ -19,8 +29,10 @@ const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
 const FEATURES: &[&str] = &[
     "org.matrix.msc3916.stable",
+    "org.matrix.msc4028",
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
+    "org.matrix.msc4143",
     "org.matrix.msc4222",
     "org.matrix.msc4306",
     "org.matrix.msc4354",
@@ -72,5 +84,36 @@ fn well_known(
 ) -> Reply<Json> {
     let base_url = around.settings.base_url.as_deref();
     let base_url = base_url.ok_or_else(|| Error::not_found("No address is configured."))?;
-    Ok(json!({ "m.homeserver": { "base_url": base_url } }).to_string().into())
+    let mut answer = json!({ "m.homeserver": { "base_url": base_url } });
+    let transports = voip::rtc(around.settings);
+    if !transports.is_empty() {
+        answer["org.matrix.msc4143.rtc_foci"] = transports.into();
+    }
+    Ok(answer.to_string().into())
+}
+
+fn support(_: &View, around: Around<'_>, _: Option<Caller>, _: Asked) -> Reply<Json> {
+    let Support { page, email, user, security_email } = &around.settings.support;
+    let mut contacts = Vec::new();
+    for (role, email, user) in
+        [("m.role.admin", email, user), ("m.role.security", security_email, &None)]
+    {
+        let mut contact = serde_json::Map::new();
+        for (key, value) in [("email_address", email), ("matrix_id", user)] {
+            contact.extend(value.iter().map(|text| (key.to_owned(), json!(text))));
+        }
+        if !contact.is_empty() {
+            contact.insert("role".to_owned(), role.into());
+            contacts.push(contact);
+        }
+    }
+    let mut answer = serde_json::Map::new();
+    if !contacts.is_empty() {
+        answer.insert("contacts".to_owned(), json!(contacts));
+    }
+    answer.extend(page.iter().map(|page| ("support_page".to_owned(), json!(page))));
+    if answer.is_empty() {
+        return Err(Error::not_found("Nobody is named whom to ask for help."));
+    }
+    Ok(json!(answer).to_string().into())
 }

@@ -21,6 +21,7 @@ mod threepid;
 mod to_device;
 mod uia;
 mod user_directory;
+mod voip;
 mod whois;
 
 use base::{Error, Reply};
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Routes {
         .and(push_rules::routes())
         .and(openid::routes())
         .and(to_device::routes())
+        .and(voip::routes())
 }
 
 /// Refuses callers that ask for what is another user's.
