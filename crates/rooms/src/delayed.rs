@@ -26,6 +26,9 @@ pub const DELAY_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Events that one user may have scheduled at once.
 pub const SCHEDULED_MAX: usize = 100;
 
+/// Length of a delay id: 192 unpredictable bits in hexadecimal, as knowing one is enough to act.
+pub(crate) const DELAY_ID_BYTES: usize = 48;
+
 /// An event to be sent later.
 #[derive(Clone, Copy, Debug)]
 pub struct Later<'a> {
@@ -89,7 +92,8 @@ pub fn schedule(
         return Err(crate::not_in_room());
     }
     check_number(tx, user)?;
-    let id: String = tx.random::<24>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let id: String =
+        tx.random::<{ DELAY_ID_BYTES / 2 }>().iter().map(|byte| format!("{byte:02x}")).collect();
     let row = Delayed {
         user,
         room,
@@ -152,8 +156,8 @@ fn unknown() -> Error {
 /// # Errors
 /// 404 `M_NOT_FOUND`.
 pub(crate) fn find(view: &View, id: &str, owner: Option<User>) -> Reply<Delayed> {
-    // No id of ours is longer, and not every text can be a key.
-    if id.len() > ID_BYTES_MAX {
+    // Not every text can be a key.
+    if id.len() > DELAY_ID_BYTES {
         return Err(unknown());
     }
     let row = view.get(&DELAYED, (id.to_owned(),))?.ok_or_else(unknown)?;

@@ -8,7 +8,7 @@ use store::{
 };
 
 use crate::{
-    delayed::find,
+    delayed::{DELAY_ID_BYTES, find},
     delayed_rows::{FINALISED, SCHEDULED},
     ground,
 };
@@ -132,7 +132,7 @@ fn parse(token: &str, user: User) -> Reply<Key> {
     let mut part = || parts.next().unwrap_or_default();
     let (state, at, id) = (part().parse(), part().parse(), part());
     match (state, at) {
-        (Ok(state @ (SCHEDULED | FINALISED)), Ok(at)) if id.len() <= 255 => {
+        (Ok(state @ (SCHEDULED | FINALISED)), Ok(at)) if id.len() <= DELAY_ID_BYTES => {
             Ok((user, state, UnixMs(at), id.to_owned()))
         }
         _ => Err(Error::invalid_param("not a token of this server")),

@@ -33,6 +33,15 @@ pub(crate) fn forgotten_at(finalised: &Finalised) -> UnixMs {
     UnixMs(finalised.at.0.saturating_add(KEPT_MS))
 }
 
+/// A place in a room's state, short enough for a key whatever its names are.
+fn place(kind: &str, state_key: &str) -> [u8; 16] {
+    let mut hash = blake3::Hasher::new();
+    for part in [kind, state_key] {
+        hash.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
+    }
+    hash.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
 /// Writes a scheduled event.
 pub(crate) fn put(tx: &mut Tx, id: &str, row: &Delayed) {
     let (id, at) = (id.to_owned(), due(row));
@@ -40,7 +49,7 @@ pub(crate) fn put(tx: &mut Tx, id: &str, row: &Delayed) {
     tx.put(&DELAYED_DUE, (at, id.clone()), &());
     tx.put(&DELAYED_OF, (row.user, SCHEDULED, at, id.clone()), &());
     if let Some(state_key) = &row.state_key {
-        tx.put(&DELAYED_STATE, (row.room, row.kind.clone(), state_key.clone(), id), &());
+        tx.put(&DELAYED_STATE, (row.room, place(&row.kind, state_key), id), &());
     }
 }
 
@@ -50,7 +59,7 @@ pub(crate) fn unschedule(tx: &mut Tx, id: &str, row: &Delayed) {
     tx.delete(&DELAYED_DUE, (at, id.clone()));
     tx.delete(&DELAYED_OF, (row.user, SCHEDULED, at, id.clone()));
     if let Some(state_key) = &row.state_key {
-        tx.delete(&DELAYED_STATE, (row.room, row.kind.clone(), state_key.clone(), id));
+        tx.delete(&DELAYED_STATE, (row.room, place(&row.kind, state_key), id));
     }
 }
 
@@ -109,9 +118,8 @@ pub(crate) fn overtake(
     state_key: &str,
     sender: User,
 ) -> Reply<()> {
-    let place = (room, kind.to_owned(), state_key.to_owned());
-    let rows: Vec<((Room, String, String, String), ())> =
-        tx.under(&DELAYED_STATE, place, OVERTAKEN_MAX)?;
+    let rows: Vec<((Room, [u8; 16], String), ())> =
+        tx.under(&DELAYED_STATE, (room, place(kind, state_key)), OVERTAKEN_MAX)?;
     for ((.., id), ()) in rows {
         let row = tx.get(&DELAYED, (id.clone(),))?;
         if let Some(row) = row.filter(|row| row.user != sender && row.finalised.is_none()) {

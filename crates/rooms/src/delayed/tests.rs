@@ -208,6 +208,16 @@ fn state_set_by_another_cancels_what_was_scheduled_for_it_and_ones_own_does_not(
 }
 
 #[test]
+fn the_longest_names_that_the_spec_allows_can_be_delayed() {
+    let s = scene();
+    let (kind, key) = ("k".repeat(ID_BYTES_MAX), "s".repeat(ID_BYTES_MAX));
+    s.put(s.alice, (&kind, Some(&key)), json!({"n": 1}), 10_000, None).unwrap();
+    s.world.wait(10_000);
+    s.tick();
+    assert_eq!(s.world.content(&s.room, &kind, &key), Some(json!({"n": 1})));
+}
+
+#[test]
 fn a_delayed_state_event_sets_state() {
     let s = scene();
     s.put(s.alice, ("x.call", Some("")), json!({"n": 1}), 10_000, None).unwrap();

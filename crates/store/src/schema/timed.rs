@@ -25,8 +25,8 @@ pub static DELAYED_OF: Keyspace<(User, u8, UnixMs, String), ()> =
 /// Requests for delayed events already carried out: (user, hash of device, path and transaction id) → delay id.
 pub static DELAYED_TXNS: Keyspace<(User, [u8; 16]), String> =
     Keyspace::new(USER_TREE, 62, "delayed_txns", Owned::Each);
-/// Scheduled state events: (room, type, state key, delay id). Another's newer state event cancels them.
-pub static DELAYED_STATE: Keyspace<(Room, String, String, String), ()> =
+/// Scheduled state events: (room, hash of type and state key, delay id). Another's newer state event cancels them.
+pub static DELAYED_STATE: Keyspace<(Room, [u8; 16], String), ()> =
     Keyspace::new(ROOM_TREE, 60, "delayed_state", Owned::Nobody);
 /// The delay id of an event that was sent with a delay: for `unsigned.delay_id`.
 pub static SENT_DELAYED: Keyspace<(Event,), String> =

@@ -29,19 +29,21 @@ impl Portion {
         changes: &Changes,
         ignored: &[String],
     ) -> Reply<Portion> {
-        let since = match ask.since {
-            // A token without a position was made where presence is of no interest.
-            Some(token) if !changes.entered => token.presence,
-            _ => Epoch(0),
-        };
+        // A token without a position was made where presence is of no interest.
+        let since = ask.since.map_or(Epoch(0), |token| token.presence);
         let (changed, upto) = view.presence_changed(since, LOOKED_AT_MAX);
-        let mut who: BTreeSet<User> = changed.into_iter().collect();
+        let changed: BTreeSet<User> = changed.into_iter().collect();
+        let mut who = changed.clone();
         who.extend(changes.met.iter().take(LOOKED_AT_MAX));
+        if changes.entered {
+            who.extend(view.presence_changed(Epoch(0), LOOKED_AT_MAX).0);
+        }
         let mut people = Vec::new();
         for user in who {
             let Some(shown) = view.presence(user) else { continue };
-            // Who has never been online is not worth a word to a client that knows nothing yet.
-            if shown.state == State::Offline && since == Epoch(0) {
+            // That somebody is offline is news only to who knew otherwise.
+            let known = since != Epoch(0) && changed.contains(&user);
+            if shown.state == State::Offline && !known {
                 continue;
             }
             if user == ask.user || shares(view, user, mine)? {

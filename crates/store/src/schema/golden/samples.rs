@@ -305,7 +305,7 @@ fn timed() -> Vec<Sample> {
         unsubscribed_at: Seq(300),
         changed: Seq(A),
     };
-    let event_key = (Room(A), text("m.x"), text("k"), id.clone());
+    let event_key = (Room(A), [0xD3; 16], id.clone());
     vec![
         sample(&INBOX, 1, (User(A), text("DEV"), Seq(B)), text(r#"{"type":"m.dummy"}"#)),
         sample(&DELAYED, 1, (id.clone(),), scheduled.clone()),
