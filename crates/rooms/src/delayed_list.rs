@@ -1,10 +1,10 @@
 //! What a user is told of their delayed events (MSC4140; lists as in MSC4486).
 
 use base::{Error, Reply, UnixMs, User};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::{
     Direction, View, room,
-    schema::{DELAYED_OF, Delayed, Outcome},
+    schema::{DELAYED_OF, Delayed, Finalised, Outcome},
 };
 
 use crate::{
@@ -58,14 +58,16 @@ impl Wanted<'_> {
     }
 
     fn matches(&self, shown: &Value, row: &Delayed) -> bool {
-        let same = |given: Option<&str>, key: &str| given.is_none_or(|g| shown[key] == g);
+        let same = |given: Option<&str>, key: &str| {
+            given.is_none_or(|g| shown.get(key).and_then(Value::as_str) == Some(g))
+        };
         let finalised = row.finalised.as_ref();
-        let outcome = |f: &store::schema::Finalised| match f.outcome {
+        let outcome = |f: &Finalised| match f.outcome {
             Outcome::Sent(_) => "send",
             Outcome::Cancelled => "cancel",
             Outcome::Failed { .. } => "error",
         };
-        let reason = |f: &store::schema::Finalised| if f.by_delay { "delay" } else { "action" };
+        let reason = |f: &Finalised| if f.by_delay { "delay" } else { "action" };
         same(self.room_id, "room_id")
             && same(self.kind, "type")
             && self.outcome.is_none_or(|o| finalised.is_some_and(|f| outcome(f) == o))
@@ -120,11 +122,13 @@ pub fn list(view: &View, user: User, wanted: &Wanted<'_>, form: Form) -> Reply<V
         events.push(event);
     }
     let full = events.len() == PAGE_MAX;
-    let mut answer = json!({ "delayed_events": events });
+    let mut answer = Map::new();
+    answer.insert("delayed_events".to_owned(), events.into());
     if let Some(next) = next.filter(|_| full) {
-        answer[if wanted.backward { "prev_batch" } else { "next_batch" }] = next.into();
+        let key = if wanted.backward { "prev_batch" } else { "next_batch" };
+        answer.insert(key.to_owned(), next.into());
     }
-    Ok(answer)
+    Ok(answer.into())
 }
 
 fn parse(token: &str, user: User) -> Reply<Key> {
@@ -142,33 +146,36 @@ fn parse(token: &str, user: User) -> Reply<Key> {
 fn shown(view: &View, id: &str, row: &Delayed, form: Form) -> Reply<Value> {
     let content: Value = serde_json::from_str(&row.content)
         .map_err(|e| Error::fault(format!("delayed event {id}: {e}")))?;
-    let mut shown = json!({
-        "delay_id": id,
-        "room_id": room::info(view, row.room)?.id,
-        "type": row.kind,
-        "delay_ms": row.delay_ms,
-        "delayed_since_ts": row.since.0,
-        "content": content,
-    });
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
+    put("delay_id", id.into());
+    put("room_id", room::info(view, row.room)?.id.as_str().into());
+    put("type", row.kind.as_str().into());
+    put("delay_ms", row.delay_ms.into());
+    put("delayed_since_ts", row.since.0.into());
+    put("content", content);
     if let Some(state_key) = &row.state_key {
-        shown["state_key"] = state_key.as_str().into();
+        put("state_key", state_key.as_str().into());
     }
     if form == Form::Deployed {
-        shown["delay"] = row.delay_ms.into();
-        shown["running_since"] = row.since.0.into();
+        put("delay", row.delay_ms.into());
+        put("running_since", row.since.0.into());
     }
     if let Some(finalised) = &row.finalised {
-        let mut end = json!({ "finalised_ts": finalised.at.0 });
-        match &finalised.outcome {
-            Outcome::Sent(event) => {
-                end["event_id"] = ground::event_id(view, *event)?.as_str().into()
-            }
-            Outcome::Cancelled => {}
-            Outcome::Failed { errcode, error } => {
-                end["error"] = json!({ "errcode": errcode, "error": error });
-            }
-        }
-        shown["finalised"] = end;
+        put("finalised", ended(view, finalised)?);
     }
-    Ok(shown)
+    Ok(shown.into())
+}
+
+fn ended(view: &View, finalised: &Finalised) -> Reply<Value> {
+    let at = finalised.at.0;
+    Ok(match &finalised.outcome {
+        Outcome::Sent(event) => {
+            json!({ "finalised_ts": at, "event_id": ground::event_id(view, *event)? })
+        }
+        Outcome::Cancelled => json!({ "finalised_ts": at }),
+        Outcome::Failed { errcode, error } => {
+            json!({ "finalised_ts": at, "error": { "errcode": errcode, "error": error } })
+        }
+    })
 }

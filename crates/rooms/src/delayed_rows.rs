@@ -118,7 +118,8 @@ pub(crate) fn overtake(
     state_key: &str,
     sender: User,
 ) -> Reply<()> {
-    let rows: Vec<((Room, [u8; 16], String), ())> =
+    type Here = ((Room, [u8; 16], String), ());
+    let rows: Vec<Here> =
         tx.under(&DELAYED_STATE, (room, place(kind, state_key)), OVERTAKEN_MAX)?;
     for ((.., id), ()) in rows {
         let row = tx.get(&DELAYED, (id.clone(),))?;

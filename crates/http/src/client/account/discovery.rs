@@ -84,12 +84,13 @@ fn well_known(
 ) -> Reply<Json> {
     let base_url = around.settings.base_url.as_deref();
     let base_url = base_url.ok_or_else(|| Error::not_found("No address is configured."))?;
-    let mut answer = json!({ "m.homeserver": { "base_url": base_url } });
+    let mut answer = serde_json::Map::new();
+    answer.insert("m.homeserver".to_owned(), json!({ "base_url": base_url }));
     let transports = voip::rtc(around.settings);
     if !transports.is_empty() {
-        answer["org.matrix.msc4143.rtc_foci"] = transports.into();
+        answer.insert("org.matrix.msc4143.rtc_foci".to_owned(), transports.into());
     }
-    Ok(answer.to_string().into())
+    Ok(json!(answer).to_string().into())
 }
 
 fn support(_: &View, around: Around<'_>, _: Option<Caller>, _: Asked) -> Reply<Json> {

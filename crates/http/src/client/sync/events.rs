@@ -39,18 +39,7 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
         _ => None,
     };
     let full_state = flag(&asked, "full_state")?;
-    let state_after = if flag(&asked, "use_state_after")? {
-        StateAfter::Stable
-    } else if flag(&asked, "org.matrix.msc4222.use_state_after")? {
-        StateAfter::Unstable
-    } else {
-        StateAfter::No
-    };
-    let wanted = match asked.query("set_presence") {
-        None => PresenceState::Online,
-        Some(word) => PresenceState::parse(&word)
-            .ok_or_else(|| Error::invalid_param("set_presence is no presence"))?,
-    };
+    let (state_after, wanted) = (state_after(&asked)?, set_presence(&asked)?);
     let filter = asked.query("filter").map(|f| f.into_owned());
     drop(asked);
 
@@ -106,4 +95,22 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     }
     let Answer { body, .. } = answer;
     Ok(Json::from(body))
+}
+
+/// How the client wants a room's state.
+fn state_after(asked: &Asked) -> Reply<StateAfter> {
+    Ok(if flag(asked, "use_state_after")? {
+        StateAfter::Stable
+    } else if flag(asked, "org.matrix.msc4222.use_state_after")? {
+        StateAfter::Unstable
+    } else {
+        StateAfter::No
+    })
+}
+
+/// How present syncing makes the user.
+fn set_presence(asked: &Asked) -> Reply<PresenceState> {
+    let Some(word) = asked.query("set_presence") else { return Ok(PresenceState::Online) };
+    let state = PresenceState::parse(&word);
+    state.ok_or_else(|| Error::invalid_param("set_presence is no presence"))
 }
