@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.client import V3
+from harness.client import V3, joined
 from harness.wire import path
 
 PLACE = f"{V3}/pushrules/global"
@@ -164,3 +164,145 @@ def test_changes_are_synced_as_m_push_rules(alice):
 def test_rules_are_ones_own(alice, bob):
     alice.call("PUT", rule("override", "mine"), {"actions": [], "conditions": []})
     assert "mine" not in ids_of(bob, "override")
+
+
+# -- what rules do: as `unread_notifications` of /sync count it ----------------------------------------------------
+
+
+def counted(client, room):
+    """Notifications and highlights that /sync tells of a room."""
+    part = joined(client.sync(since=None, advance=False), room)["unread_notifications"]
+    return part["notification_count"], part["highlight_count"]
+
+
+NOTIFY = ["notify"]
+LOUD = ["notify", {"set_tweak": "highlight"}]
+
+
+def quiet(client):
+    """Only what a test says notifies."""
+    for name in (".m.rule.message", ".m.rule.room_one_to_one"):
+        client.call("PUT", rule("underride", name, "enabled"), {"enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("condition", "matching", "other"),
+    [
+        ({"kind": "event_match", "key": "content.body", "pattern": "ca?e*"}, "free cake", "free pancakes"),
+        ({"kind": "event_match", "key": "content.msgtype", "pattern": "M.TEXT"}, "any", None),
+        ({"kind": "event_match", "key": "content.nothing", "pattern": "*"}, None, "any"),
+        ({"kind": "event_property_is", "key": "content.body", "value": "exact"}, "exact", "Exact"),
+        ({"kind": "event_property_contains", "key": "content.list", "value": 1}, None, "any"),
+        ({"kind": "room_member_count", "is": "2"}, "any", None),
+        ({"kind": "room_member_count", "is": ">2"}, None, "any"),
+        ({"kind": "room_member_count", "is": "<=2"}, "any", None),
+        ({"kind": "sender_notification_permission", "key": "room"}, None, "any"),
+        ({"kind": "org.example.unknown"}, None, "any"),
+    ],
+)
+def test_conditions_decide(alice, bob, condition, matching, other):
+    """#conditions-1"""
+    room = alice.room_with(bob)
+    quiet(alice)
+    alice.call("PUT", rule("override", "mine"), {"actions": LOUD, "conditions": [condition]})
+    before = counted(alice, room)
+    if other is not None:
+        bob.text(room, other)
+        assert counted(alice, room) == before
+    if matching is not None:
+        bob.text(room, matching)
+        assert counted(alice, room) == (before[0] + 1, before[1] + 1)
+
+
+def test_values_of_properties_are_matched_exactly(alice, bob):
+    room = alice.room_with(bob)
+    quiet(alice)
+    condition = {"kind": "event_property_contains", "key": r"content.my\.list", "value": 7}
+    alice.call("PUT", rule("override", "mine"), {"actions": NOTIFY, "conditions": [condition]})
+    start = counted(alice, room)[0]
+    for wrong in (["7"], [70], 7, [[7]]):
+        bob.text(room, "x", **{"my.list": wrong})
+    assert counted(alice, room)[0] == start
+    bob.text(room, "x", **{"my.list": ["a", 7]})
+    assert counted(alice, room)[0] == start + 1
+
+
+def test_who_may_notify_everybody_is_decided_by_power(alice, bob):
+    room = alice.room_with(bob)
+    quiet(alice)
+    quiet(bob)
+    mention = {"m.mentions": {"room": True}}
+    bob.text(room, "all of you", **mention)
+    assert counted(alice, room) == (0, 0)
+    alice.text(room, "all of you", **mention)
+    assert counted(bob, room) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["override", "content", "room", "sender", "underride"])
+def test_each_kind_of_rule_acts_and_can_be_switched_off(alice, bob, kind):
+    room = alice.room_with(bob)
+    quiet(alice)
+    name = {"room": room, "sender": bob.user}.get(kind, "mine")
+    body = {"actions": LOUD}
+    if kind == "content":
+        body["pattern"] = "cake"
+    elif kind in ("override", "underride"):
+        body["conditions"] = [{"kind": "event_match", "key": "type", "pattern": "m.room.message"}]
+    target = rule(kind, name)
+    alice.call("PUT", target, body)
+    bob.text(room, "there is Cake!")
+    assert counted(alice, room) == (1, 1)
+    # Counts follow the rules of today.
+    alice.call("PUT", f"{target}/actions", {"actions": NOTIFY})
+    assert counted(alice, room) == (1, 0)
+    alice.call("PUT", f"{target}/actions", {"actions": ["dont_notify"]})
+    assert counted(alice, room) == (0, 0)
+    alice.call("PUT", f"{target}/actions", {"actions": LOUD})
+    alice.call("PUT", f"{target}/enabled", {"enabled": False})
+    assert counted(alice, room) == (0, 0)
+    alice.call("PUT", f"{target}/enabled", {"enabled": True})
+    assert counted(alice, room) == (1, 1)
+    alice.call("DELETE", target)
+    assert counted(alice, room) == (0, 0)
+
+
+def test_kinds_are_asked_in_the_order_of_the_specification(alice, bob):
+    """#push-rules: override, content, room, sender, underride; the first that matches decides."""
+    room = alice.room_with(bob)
+    quiet(alice)
+    rules = [
+        (rule("underride", "mine"), {"actions": [], "conditions": []}),
+        (rule("sender", bob.user), {"actions": LOUD}),
+        (rule("room", room), {"actions": []}),
+        (rule("content", "mine"), {"actions": LOUD, "pattern": "cake"}),
+        (rule("override", "mine"), {"actions": [], "conditions": []}),
+    ]
+    bob.text(room, "cake")
+    seen = []
+    for target, body in rules:
+        alice.call("PUT", target, body)
+        seen.append(counted(alice, room))
+    assert seen == [(0, 0), (1, 1), (0, 0), (1, 1), (0, 0)]
+
+
+def test_the_master_rule_silences_everything(alice, bob):
+    room = alice.room_with(bob)
+    bob.text(room, f"hey {alice.user}", **{"m.mentions": {"user_ids": [alice.user]}})
+    assert counted(alice, room) == (1, 1)
+    master = rule("override", ".m.rule.master", "enabled")
+    alice.call("PUT", master, {"enabled": True})
+    assert counted(alice, room) == (0, 0)
+    alice.call("PUT", master, {"enabled": False})
+    assert counted(alice, room) == (1, 1)
+
+
+def test_who_is_ignored_is_not_counted(alice, bob, carol):
+    """Module "Ignoring Users": what one does not see cannot be unread."""
+    room = alice.room_with(bob, carol)
+    bob.text(room, "one")
+    carol.text(room, "two")
+    assert counted(alice, room)[0] == 2
+    alice.call("PUT", alice.account_data("account_data", "m.ignored_user_list"), {"ignored_users": {bob.user: {}}})
+    assert counted(alice, room)[0] == 1
+    alice.call("PUT", alice.account_data("account_data", "m.ignored_user_list"), {"ignored_users": {}})
+    assert counted(alice, room)[0] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from harness.client import PASSWORD, V3, Client, fresh
 
@@ -93,10 +94,12 @@ class Scene:
         return {"client_secret": fresh("secret"), "email": address, "send_attempt": 1}
 
     def validated(self, user: Client, address: str) -> dict[str, str]:
-        """An address whose mail was opened."""
+        """An address whose mail was opened, and whose link was confirmed."""
         request = self.token_request(address)
         answer = user.call("POST", f"{V3}/account/3pid/email/requestToken", request)
-        assert self.server.wire.request("GET", self.mailbox.link_to(address)).status == 200
+        link = urlsplit(self.mailbox.link_to(address))
+        assert self.server.wire.request("GET", f"{link.path}?{link.query}").status == 200
+        user.call("POST", link.path, dict(parse_qsl(link.query)))
         return {"sid": answer["sid"], "client_secret": request["client_secret"]}
 
     def with_address(self) -> tuple[Client, str]:

@@ -15,6 +15,7 @@ use crate::{
     profile,
     session::{self, TokenHash},
     text::{LOWER, random_name},
+    threepid,
 };
 
 /// A user id is at most this long, with `@`, colon and server name (spec: Appendices, "User Identifiers").
@@ -52,6 +53,14 @@ pub fn available(view: &View, name: &str) -> Reply<OwnedUserId> {
         }
         _ => Ok(id),
     }
+}
+
+/// The user id that a name stands for, whether anyone has it or not.
+///
+/// # Errors
+/// 400 `M_INVALID_USERNAME`.
+pub fn id_of(view: &View, name: &str) -> Reply<OwnedUserId> {
+    id_for(view, name)
 }
 
 fn id_for(view: &View, name: &str) -> Reply<OwnedUserId> {
@@ -146,6 +155,18 @@ pub fn find(view: &View, typed: &str) -> Reply<Option<Found>> {
     Ok(account.map(|a| Found { user, id, password: a.password, deactivated: a.deactivated }))
 }
 
+/// Finds the account of a mail address, in whatever form it was typed. `None`: there is none here.
+///
+/// # Errors
+/// Faults only.
+pub fn find_by_address(view: &View, typed: &str) -> Reply<Option<Found>> {
+    let Ok(address) = threepid::canonical(typed) else { return Ok(None) };
+    match threepid::owner(view, &address)? {
+        Some(user) => find(view, user::id(view, user)?.as_str()),
+        None => Ok(None),
+    }
+}
+
 /// The password of a user in PHC text.
 ///
 /// # Errors
@@ -195,6 +216,7 @@ pub fn deactivate(tx: &mut Tx, user: User, erase: bool) -> Reply<()> {
     tx.put(&ACCOUNTS, (user,), &account);
     device::delete_all(tx, user, None)?;
     openid::end_all(tx, user)?;
+    threepid::remove_all(tx, user)?;
     if erase {
         forget(tx, user)?;
     }

@@ -8,6 +8,7 @@ use store::{
 };
 
 use crate::{
+    pusher,
     session::{self, Pair},
     text::{UPPER, check_length, check_name, random_name},
 };
@@ -129,6 +130,41 @@ fn no_device() -> Error {
     Error::not_found("You have no such device.")
 }
 
+/// Makes a device without tokens, as application services may (MSC4190), or renames the one that is there. Says
+/// whether it was made.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM` for an id or name out of bounds.
+pub fn create_or_rename(
+    tx: &mut Tx,
+    user: User,
+    id: &str,
+    display_name: Option<&str>,
+) -> Reply<bool> {
+    check_name("A device id", id)?;
+    let key = (user, id.to_owned());
+    if tx.has(&DEVICES, key.clone())? {
+        rename(tx, user, id, display_name)?;
+        return Ok(false);
+    }
+    if let Some(name) = display_name {
+        check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
+    }
+    make_room(tx, user)?;
+    let display_name = display_name.map(str::to_owned);
+    tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
+    tx.announce(Entry::Devices { user });
+    Ok(true)
+}
+
+/// Is this one of a user's devices?
+///
+/// # Errors
+/// Faults only.
+pub fn exists(view: &View, user: User, id: &str) -> Reply<bool> {
+    known(user, id).map_or(Ok(false), |key| view.has(&DEVICES, key))
+}
+
 /// Changes the name of a device, if one is given.
 ///
 /// # Errors
@@ -180,5 +216,6 @@ fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {
     session::end_tokens(tx, user, id, None)?;
     tx.delete(&DEVICES, (user, id.to_owned()));
     tx.delete(&SEEN, (user, id.to_owned()));
-    inbox::end(tx, user, id)
+    inbox::end(tx, user, id)?;
+    pusher::end_of_device(tx, user, id)
 }

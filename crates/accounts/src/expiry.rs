@@ -3,8 +3,10 @@
 use base::{Reply, UnixMs};
 use store::{
     Direction, Tx,
-    schema::{EXPIRIES, NONCES, UIA},
+    schema::{EXPIRIES, LOGIN_TOKENS, NONCES, UIA, UIA_THREEPIDS},
 };
+
+use crate::{text::from_hex, validation::drop_validation};
 
 /// Rows swept for each row added: more than one, so that sweeping catches up.
 const SWEEP: usize = 8;
@@ -17,6 +19,10 @@ pub(crate) enum Kept {
     Uia = 1,
     /// A row of [`NONCES`].
     Nonce = 2,
+    /// A row of [`store::schema::VALIDATIONS`].
+    Validation = 80,
+    /// A row of [`store::schema::LOGIN_TOKENS`].
+    LoginToken = 81,
 }
 
 /// Says that a row ends, and removes a few whose time is over.
@@ -27,8 +33,15 @@ pub(crate) fn until(tx: &mut Tx, end: UnixMs, what: Kept, key: &str) -> Reply<()
     for (row, ()) in over {
         if row.1 == Kept::Uia as u8 {
             tx.delete(&UIA, (row.2.clone(),));
+            tx.delete(&UIA_THREEPIDS, (row.2.clone(),));
         } else if row.1 == Kept::Nonce as u8 {
             tx.delete(&NONCES, (row.2.clone(),));
+        } else if row.1 == Kept::Validation as u8 {
+            drop_validation(tx, &row.2)?;
+        } else if row.1 == Kept::LoginToken as u8 {
+            if let Some(Ok(hash)) = from_hex(&row.2).map(<[u8; 32]>::try_from) {
+                tx.delete(&LOGIN_TOKENS, (hash,));
+            }
         }
         tx.delete(&EXPIRIES, row);
     }

@@ -7,20 +7,25 @@
 
 pub mod account;
 pub mod account_data;
+mod address;
 pub mod device;
 mod expiry;
 pub mod filter;
+pub mod login_token;
 pub mod openid;
 mod password;
 pub mod profile;
 pub mod push_rules;
+pub mod pusher;
 pub mod registration;
 pub mod session;
 pub mod tag;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod threepid;
 pub mod uia;
+mod validation;
 
 pub use account::create;
 pub use password::{Cost, Hasher, PASSWORD_BYTES_MAX};

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     expiry::{self, Kept},
     session::fresh_token,
+    text::from_hex,
 };
 
 /// A registration token has at most this many characters (spec).
@@ -132,14 +133,4 @@ pub fn use_nonce(tx: &mut Tx, nonce: &str) -> Reply<()> {
     check_nonce(tx, nonce)?;
     tx.delete(&NONCES, (nonce.to_owned(),));
     Ok(())
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
 }

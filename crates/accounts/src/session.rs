@@ -88,7 +88,14 @@ fn cache_id(hash: &TokenHash) -> u128 {
 /// # Errors
 /// 401 `M_UNKNOWN_TOKEN`, with `soft_logout` if the token was right once and has expired.
 pub fn prove(view: &View, token: &str) -> Reply<Session> {
-    let hash = hash(token);
+    prove_hash(view, hash(token))
+}
+
+/// Who speaks by the token with this hash?
+///
+/// # Errors
+/// As [`prove`].
+pub fn prove_hash(view: &View, hash: TokenHash) -> Reply<Session> {
     let proven = view.cached(&PROVEN, cache_id(&hash), |view| {
         let token = view.get(&TOKENS, row(&hash))?.ok_or_else(unknown)?;
         let bytes = size_of::<Proven>() + token.device.len();
@@ -118,7 +125,10 @@ pub fn prove(view: &View, token: &str) -> Reply<Session> {
 }
 
 /// A local account, from the cache. `None`: the user has none here.
-pub(crate) fn account(view: &View, user: User) -> Reply<Option<Account>> {
+///
+/// # Errors
+/// Faults only.
+pub fn account(view: &View, user: User) -> Reply<Option<Account>> {
     let account = view.cached(&ACCOUNT, u128::from(user.0), |view| {
         let account = view.get(&ACCOUNTS, (user,))?;
         let bytes = size_of::<Account>() + 100;

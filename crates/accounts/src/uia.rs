@@ -8,14 +8,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::{
-    Tx,
-    schema::{UIA, UiaSession},
+    Tx, View,
+    schema::{UIA, UIA_THREEPIDS, UiaSession},
 };
 
 use crate::{
     expiry::{self, Kept},
     registration,
     session::fresh_token,
+    threepid::{self, Proven, Purpose},
 };
 
 /// How long a session lives: someone has to fetch a registration token from a letter.
@@ -23,12 +24,20 @@ const SESSION_MS: u64 = 60 * 60 * 1_000;
 /// Ours are shorter; longer ones need not be looked up.
 const SESSION_ID_BYTES_MAX: usize = 64;
 
+/// More stages than any flow has.
+const STAGES_MAX: usize = 8;
+
 /// The stage that always succeeds.
 pub const DUMMY: &str = "m.login.dummy";
 /// The user's password.
 pub const PASSWORD: &str = "m.login.password";
 /// A registration token.
 pub const REGISTRATION_TOKEN: &str = "m.login.registration_token";
+
+/// A mail address.
+pub const EMAIL_IDENTITY: &str = "m.login.email.identity";
+/// Agreeing to policies.
+pub const TERMS: &str = "m.login.terms";
 
 /// What has to be proven for a request.
 #[derive(Clone, Debug)]
@@ -39,6 +48,10 @@ pub struct Ask {
     pub flows: &'static [&'static [&'static str]],
     /// The configured registration token, where that stage is offered.
     pub registration_token: Option<String>,
+    /// What a client has to know for a stage, by stage (`params`).
+    pub params: Value,
+    /// What an address has to be validated for, where that stage is offered.
+    pub address_for: Purpose,
 }
 
 /// Names a request: the endpoint, the caller, what it is about. Not what is secret in it: the name is stored.
@@ -70,9 +83,21 @@ pub struct Auth {
     pub identifier: Option<Identifier>,
     /// For `m.login.password`: whose, as old clients say it.
     pub user: Option<String>,
+    /// For `m.login.email.identity`.
+    #[serde(alias = "threepidCreds")]
+    pub threepid_creds: Option<Credentials>,
 }
 
-/// Who someone claims to be (spec: "Identifier types"). Only `m.id.user` is known.
+/// A validation that was carried through.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Credentials {
+    /// The session id.
+    pub sid: String,
+    /// The client's secret.
+    pub client_secret: String,
+}
+
+/// Who someone claims to be (spec: "Identifier types"). `m.id.user` and mail addresses are known.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Identifier {
     /// `m.id.user`.
@@ -80,6 +105,10 @@ pub struct Identifier {
     pub kind: Option<String>,
     /// A user id or its localpart.
     pub user: Option<String>,
+    /// Of `m.id.thirdparty`: `email`.
+    pub medium: Option<String>,
+    /// Of `m.id.thirdparty`.
+    pub address: Option<String>,
 }
 
 impl Identifier {
@@ -87,6 +116,16 @@ impl Identifier {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref().filter(|_| self.kind.as_deref() == Some("m.id.user"))
+    }
+}
+
+impl Identifier {
+    /// The mail address that is named.
+    #[must_use]
+    pub fn mail(&self) -> Option<&str> {
+        let mail = self.kind.as_deref() == Some("m.id.thirdparty")
+            && self.medium.as_deref() == Some(threepid::EMAIL);
+        self.address.as_deref().filter(|_| mail)
     }
 }
 
@@ -110,6 +149,8 @@ pub enum Shown {
     Stage(String),
     /// A registration token, still to be judged.
     Token(String),
+    /// A mail address.
+    Address(Proven),
     /// A stage was not passed: what to tell the person.
     Wrong(&'static str),
 }
@@ -117,8 +158,8 @@ pub enum Shown {
 /// How a request stands.
 #[derive(Debug)]
 pub enum Progress {
-    /// Everything is proven; the session has ended.
-    Passed,
+    /// Everything is proven; the session has ended. With the address, if that was a stage.
+    Passed(Option<Proven>),
     /// More is needed: the 401 to answer. Not an error, because the session has to be written.
     Asked(Box<Refusal>),
 }
@@ -144,6 +185,12 @@ pub fn step(tx: &mut Tx, ask: &Ask, session: Option<&str>, shown: &Shown) -> Rep
             Shown::Nothing => {}
             Shown::Wrong(why) => wrong = Some(*why),
             Shown::Stage(stage) => wrong = pass(&mut row, ask, stage),
+            Shown::Address(proven) => {
+                wrong = pass(&mut row, ask, EMAIL_IDENTITY);
+                if wrong.is_none() {
+                    tx.put(&UIA_THREEPIDS, (id.clone(),), proven);
+                }
+            }
             Shown::Token(token) => {
                 if registration::token_is_valid(tx, token, ask.registration_token.as_deref())? {
                     wrong = pass(&mut row, ask, REGISTRATION_TOKEN);
@@ -161,8 +208,7 @@ pub fn step(tx: &mut Tx, ask: &Ask, session: Option<&str>, shown: &Shown) -> Rep
             None => true,
         };
         if good {
-            tx.delete(&UIA, (id,));
-            return Ok(Progress::Passed);
+            return end(tx, id).map(Progress::Passed);
         }
         row.completed.clear();
         wrong = Some("This registration token is not valid.");
@@ -175,7 +221,48 @@ pub fn step(tx: &mut Tx, ask: &Ask, session: Option<&str>, shown: &Shown) -> Rep
     Ok(Progress::Asked(Box::new(question(ask, &id, &row, wrong))))
 }
 
-fn find(tx: &Tx, ask: &Ask, id: &str) -> Reply<Option<(String, UiaSession)>> {
+/// Ends a session, and uses up the address that it has proven.
+fn end(tx: &mut Tx, id: String) -> Reply<Option<Proven>> {
+    let proven = tx.get(&UIA_THREEPIDS, (id.clone(),))?;
+    if let Some(proven) = &proven {
+        threepid::spend(tx, proven)?;
+        tx.delete(&UIA_THREEPIDS, (id.clone(),));
+    }
+    tx.delete(&UIA, (id,));
+    Ok(proven)
+}
+
+/// Passes a stage of a session from a page in a browser (spec: "Fallback"), which knows nothing of the request. Whether
+/// the stage was one that was asked for shows when the client goes on. `false`: there is no such session.
+///
+/// # Errors
+/// Faults only.
+pub fn pass_by_page(tx: &mut Tx, session: &str, stage: &str, token: Option<&str>) -> Reply<bool> {
+    if session.len() > SESSION_ID_BYTES_MAX {
+        return Ok(false);
+    }
+    let key = (session.to_owned(),);
+    let row = tx.get(&UIA, key.clone())?;
+    let live = |row: &UiaSession| tx.now().0 < row.created.0.saturating_add(SESSION_MS);
+    let Some(mut row) = row.filter(live) else { return Ok(false) };
+    if row.completed.len() < STAGES_MAX && !row.completed.iter().any(|done| done == stage) {
+        row.completed.push(stage.to_owned());
+        row.registration_token = token.map(str::to_owned).or(row.registration_token);
+        tx.put(&UIA, key, &row);
+    }
+    Ok(true)
+}
+
+/// Has everything been proven that is asked for, so that only the request is missing? After [`pass_by_page`].
+///
+/// # Errors
+/// Faults only.
+pub fn is_proven(view: &View, ask: &Ask, session: &str) -> Reply<bool> {
+    let found = find(view, ask, session)?;
+    Ok(found.is_some_and(|(_, row)| ask.flows.iter().any(|flow| row.completed == *flow)))
+}
+
+fn find(tx: &View, ask: &Ask, id: &str) -> Reply<Option<(String, UiaSession)>> {
     if id.len() > SESSION_ID_BYTES_MAX {
         return Ok(None);
     }
@@ -217,7 +304,7 @@ fn question(ask: &Ask, id: &str, row: &UiaSession, wrong: Option<&str>) -> Refus
     let errcode = if wrong.is_some() { "M_FORBIDDEN" } else { "" };
     let question = Error::refusal(401, errcode, wrong.unwrap_or_default())
         .with("flows", flows)
-        .with("params", json!({}))
+        .with("params", ask.params.clone())
         .with("session", id);
     if row.completed.is_empty() {
         return question;

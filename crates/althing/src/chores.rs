@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Engine},
     control::{self, Chore, Outcome, Password},
     data_dir::DataDir,
+    explain,
     failure::Failure,
     open,
 };
@@ -42,6 +43,7 @@ pub(crate) fn perform(store: &Store, data: &DataDir, hasher: &Hasher, chore: Cho
         Chore::CreateUser { name, password, admin } => {
             create_account(store, hasher, &name, &password, admin).map_err(Failure::from)
         }
+        Chore::Explain { event } => explain::text(store, &event).map_err(Failure::from),
         Chore::Backup { dir } => backup::write(store, data, &dir).map(|()| shown(&dir)),
     };
     outcome.map_err(|failure| match failure {

@@ -57,6 +57,11 @@ pub(crate) enum Command {
         /// The folder; it must not exist.
         dir: PathBuf,
     },
+    /// Tell why an event is in its room, or why it should not be. Works while the server runs, and while it does not.
+    Explain {
+        /// The event's id, `$…`.
+        event: String,
+    },
     /// Rewrite the embedded store without its free space. The server must not run.
     Compact,
     /// Print the version.

@@ -20,6 +20,8 @@ use tokio::{
 
 /// A request is a name, a password or a path: none is longer.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
+/// An answer is at most an explanation: a few dozen lines, each of a few ids of 255 bytes, escaped.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 /// A connection that says nothing for so long is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,11 @@ pub(crate) enum Chore {
         password: Password,
         /// May it administer the server?
         admin: bool,
+    },
+    /// Tell why an event is in its room.
+    Explain {
+        /// Its id.
+        event: String,
     },
     /// Write a copy of everything to a new folder (absolute).
     Backup {
@@ -52,7 +59,7 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// What came of it: a line for the person, either way.
+/// What came of it: text for the person, either way.
 pub(crate) type Outcome = Result<String, String>;
 
 /// Asks the running server. `None`: none runs.
@@ -70,7 +77,7 @@ pub(crate) fn ask(socket: &Path, chore: &Chore) -> io::Result<Option<Outcome>> {
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut answer)?;
+    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer)?;
     if answer.is_empty() {
         return Err(io::Error::other("the server ended before it answered"));
     }

@@ -3,7 +3,7 @@
 //! - [`cli`] says what can be asked for, [`config`] reads and checks what was decided (one table of options);
 //! - [`serve`] is the server: it opens the [`data_dir`] and the store ([`open`]), starts the followers and the
 //!   listeners, and waits for signals;
-//! - [`user`] and [`upkeep`] are the other commands. They ask the running server over a private socket
+//! - [`user`], [`upkeep`] and [`explain`] are the other commands. They ask the running server over a private socket
 //!   ([`control`]) or, where none runs, open the store themselves; both end in [`chores`].
 //!
 //! Nothing here knows Matrix: it wires the crates that do.
@@ -15,9 +15,11 @@ mod cli;
 mod config;
 mod control;
 mod data_dir;
+mod explain;
 mod failure;
 mod logging;
 mod open;
+mod registrations;
 mod rim;
 mod serve;
 mod signals;
@@ -43,11 +45,16 @@ fn main() -> ExitCode {
     let config = || Config::load(given.sources()).map_err(Failure::mistakes);
     let result = match command.unwrap_or(Command::Serve) {
         Command::Serve => config().and_then(|config| serve::run(&config)),
-        Command::CheckConfig => config().map(|config| print!("{}", config.effective())),
+        Command::CheckConfig => config().and_then(|config| {
+            registrations::load(&config)?;
+            print!("{}", config.effective());
+            Ok(())
+        }),
         Command::User(User::Create { name, admin, password_stdin }) => {
             config().and_then(|config| user::create(&config, name, admin, password_stdin))
         }
         Command::Backup { dir } => config().and_then(|config| upkeep::backup(&config, &dir)),
+        Command::Explain { event } => config().and_then(|config| explain::explain(&config, event)),
         Command::Compact => config().and_then(|config| upkeep::compact(&config)),
         Command::Version => {
             println!("althing {}", env!("CARGO_PKG_VERSION"));

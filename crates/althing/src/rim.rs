@@ -11,7 +11,8 @@ use althing_http::{
     Resources, Settings, Stop, Support, Tls, Turn,
 };
 use base::Reply;
-use egress::Egress;
+use egress::{Egress, mail::Mail};
+use flows::appservice::Bridges;
 use flows::preview::Previews;
 use media::Library;
 use store::Store;
@@ -33,7 +34,9 @@ pub(crate) struct Opened {
     pub(crate) hasher: Hasher,
     pub(crate) media: Library,
     pub(crate) egress: Egress,
+    pub(crate) mail: Option<Mail>,
     pub(crate) finder: Finder,
+    pub(crate) bridges: Bridges,
 }
 
 /// What serves.
@@ -59,20 +62,25 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, finder } = opened;
+        let Opened { store, hasher, media, egress, mail, finder, bridges } = opened;
         let previews = config
             .media
             .url_previews
             .then(|| Previews::new(egress.clone(), media.clone(), config.top.server_name.as_str()));
         let (tell, stop) = Stop::channel();
+        let mut settings = settings(config, token, &self.addresses());
+        settings.appservices = bridges.services().clone();
         let outside = Outside {
             store,
-            settings: Arc::new(settings(config, token, &self.addresses())),
+            settings: Arc::new(settings),
             accounts: hasher,
             media,
             egress,
             finder,
             previews,
+            mail,
+            sliding: Default::default(),
+            bridges,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,
@@ -136,6 +144,7 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
         },
         token,
         guests: config.registration.guests,
+        require_email: config.registration.require_email,
         shared_secret: config.registration.shared_secret.as_ref().map(|secret| secret.0.clone()),
     };
     settings.default_room_version = config.rooms.default_version.clone();
@@ -151,6 +160,8 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
         security_email: config.support.security_email.as_ref().map(|address| address.0.clone()),
     };
     settings.federation_enabled = config.federation.enabled;
+    settings.allow_private_ips = config.federation.allow_private_ips;
+    settings.mail = config.email.smtp.is_some() && config.email.from.is_some();
     settings.trusted_proxies = config.limits.trusted_proxies.clone();
     settings
 }

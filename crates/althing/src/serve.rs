@@ -4,8 +4,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use accounts::{Cost, Hasher};
 use blob::Blobs;
-use egress::Egress;
+use egress::{Egress, mail::Mail};
+use flows::appservice::Bridges;
+use followers::push::{Letters, Outlet, Push};
 use media::Library;
+use protocol::appservice::Appservices;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -15,7 +18,7 @@ use crate::{
     control,
     data_dir::DataDir,
     failure::Failure,
-    logging, open,
+    logging, open, registrations,
     rim::{Opened, Rim},
     signals,
 };
@@ -24,12 +27,14 @@ use crate::{
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     logging::start(&config.log);
     let data = DataDir::open(&config.top.data_dir.0)?;
+    let services = registrations::load(config)?;
     let store = open::store(config, &data)?;
     let door = registration(config, &data)?;
+    registrations::make_senders(&store, &services)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|e| Failure::Runtime(format!("the runtime cannot start: {e}")))?;
-    let result = runtime.block_on(serve(config, &data, &store, door));
+    let result = runtime.block_on(serve(config, &data, &store, services, door));
     // Within the runtime, so that a second signal still ends at once.
     store.close();
     result
@@ -39,21 +44,34 @@ async fn serve(
     config: &Config,
     data: &DataDir,
     store: &Store,
+    services: Appservices,
     door: Registration,
 ) -> Result<(), Failure> {
     let hasher = Hasher::start(Cost::OWASP)?;
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
+    let mail = mail(config)?;
+    let bridges = Bridges::new(services, egress.clone());
     let rim = Rim::bind(config).await?;
     let (addresses, reload) = (rim.addresses(), rim.reload());
     let mut stop = signals::listen(move || reload_certificates(&reload))
         .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
-    let followers = Followers::start(store, &index);
+    let alone = config.store.engine == Engine::Embedded;
+    let followers = Followers::start(store, &index, &bridges, alone);
+    let push = Push::start(Outlet {
+        store: store.clone(),
+        egress: egress.clone(),
+        mail: mail.clone(),
+        letters: Letters {
+            base_url: config.base_url(&addresses),
+            delay: Duration::from_secs(config.email.delay.0),
+        },
+    });
     let finder = althing_http::Finder::new(index);
-    let opened = Opened { store: store.clone(), hasher, media, egress, finder };
+    let opened = Opened { store: store.clone(), hasher, media, egress, mail, finder, bridges };
     let mut serving = rim.serve(config, opened, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
@@ -65,6 +83,7 @@ async fn serve(
     // Commands are still answered while requests finish.
     serving.drain().await?;
     followers.stop().await;
+    push.stop().await;
     clock.abort();
     if let Some(control) = control {
         control.abort();
@@ -83,6 +102,14 @@ fn egress_options(config: &Config) -> egress::Options {
     }
 }
 
+/// The way to the mail server, if both options are there.
+fn mail(config: &Config) -> Result<Option<Mail>, Failure> {
+    let (Some(url), Some(from)) = (&config.email.smtp, &config.email.from) else { return Ok(None) };
+    let trusted_ca: Vec<PathBuf> =
+        config.federation.trusted_ca.iter().map(|file| file.0.clone()).collect();
+    Ok(Some(Mail::new(&url.0, &from.0, &trusted_ca)?))
+}
+
 /// What reacts to the log, and to the clock.
 struct Followers {
     tell: watch::Sender<bool>,
@@ -90,7 +117,13 @@ struct Followers {
 }
 
 impl Followers {
-    fn start(store: &Store, index: &Arc<search::Messages>) -> Followers {
+    /// `alone`: no other process has the store open.
+    fn start(
+        store: &Store,
+        index: &Arc<search::Messages>,
+        bridges: &Bridges,
+        alone: bool,
+    ) -> Followers {
         let (tell, stop) = watch::channel(false);
         let run =
             |follower| tokio::spawn(store::follow::run(store.clone(), follower, stop.clone()));
@@ -98,6 +131,12 @@ impl Followers {
         let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
         tasks.push(tokio::spawn(messages));
         tasks.push(tokio::spawn(followers::delayed::run(store.clone(), stop.clone())));
+        for service in bridges.services().all().filter(|service| service.url.is_some()) {
+            let (store, bridges) = (store.clone(), bridges.clone());
+            let tell =
+                followers::appservice::tell(store, bridges, service.clone(), alone, stop.clone());
+            tasks.push(tokio::spawn(tell));
+        }
         Followers { tasks, tell }
     }
 

@@ -73,6 +73,23 @@ impl Server {
         answer
     }
 
+    /// Sends JSON as whoever holds the token; gives the answer's body.
+    fn send(&self, method: &str, path: &str, token: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
     /// Stops it; gives the exit code and what it printed.
     fn stop(mut self, signal: &str) -> (Option<i32>, String) {
         self.signal(signal);
@@ -194,6 +211,43 @@ fn a_backup_made_while_the_server_runs_can_be_served() {
         copy.get(&path).starts_with("HTTP/1.1 200 ")
     };
     assert!(!available("alice") && available("later"));
+}
+
+/// A text in a JSON answer.
+fn field(answer: &str, name: &str) -> String {
+    let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+    answer.get(name).unwrap().as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_event_is_explained_while_the_server_runs_and_while_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = text(&run(folder.path(), &["user", "create", "alice"]).stdout);
+    let password = made.trim().rsplit_once(' ').unwrap().1;
+    let server = Server::start(folder.path(), &[]);
+    let login = format!(
+        r#"{{"type":"m.login.password","password":"{password}","identifier":{{"type":"m.id.user","user":"alice"}}}}"#
+    );
+    let v3 = "/_matrix/client/v3";
+    let token = field(&server.send("POST", &format!("{v3}/login"), "", &login), "access_token");
+    let room = server.send("POST", &format!("{v3}/createRoom"), &token, "{}");
+    let room = field(&room, "room_id");
+    let path = format!("{v3}/rooms/{room}/send/m.room.message/1");
+    let body = r#"{"msgtype":"m.text","body":"hello"}"#;
+    let event = field(&server.send("PUT", &path, &token, body), "event_id");
+
+    let running = run(folder.path(), &["explain", &event]);
+    let told = text(&running.stdout);
+    assert_eq!(running.status.code(), Some(0), "{}", text(&running.stderr));
+    assert!(told.starts_with(&format!("event     {event}\ntype      m.room.message\n")), "{told}");
+    assert!(told.contains("\nverdict   accepted\n"), "{told}");
+    assert_eq!(told.matches("m.room.member @alice:localhost = join  $").count(), 3, "{told}");
+    assert!(!told.contains("hello"), "what people say is nobody's business here: {told}");
+    assert_eq!(run(folder.path(), &["explain", "$nothing"]).status.code(), Some(1));
+
+    assert_eq!(server.stop("-TERM").0, Some(0));
+    assert_eq!(text(&run(folder.path(), &["explain", &event]).stdout), told);
+    assert_eq!(run(folder.path(), &["explain", "nothing"]).status.code(), Some(1));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod address;
 mod connect;
 mod exchange;
 mod line;
+pub mod mail;
 mod pool;
 mod roots;
 #[cfg(test)]

@@ -2,11 +2,13 @@
 //! what they write together with how far they have come.
 #![forbid(unsafe_code)]
 
+pub mod appservice;
 pub mod delayed;
 mod departure;
 mod messages;
 mod people;
 mod profile;
+pub mod push;
 #[cfg(test)]
 mod tests;
 

@@ -72,6 +72,18 @@ impl Asked {
         query_value(self.uri.query()?, name)
     }
 
+    /// All query parameters, decoded, in their order.
+    #[must_use]
+    pub fn query_pairs(&self) -> Vec<(String, String)> {
+        let pairs = self.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let decoded = pairs.filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text| percent_decode(text, true).map(Cow::into_owned);
+            Some((decode(key)?, decode(value)?))
+        });
+        decoded.collect()
+    }
+
     /// A header, if it is text.
     #[must_use]
     pub fn header(&self, name: header::HeaderName) -> Option<&str> {
@@ -345,6 +357,13 @@ mod tests {
         let all: Vec<_> = (0..6).map(|n| args.at(n)).collect();
         assert_eq!(all, ["!a:b", "x/y", "", "%41", "100%", ""]);
         assert_eq!(args.push("%ff"), None);
+    }
+
+    #[test]
+    fn every_parameter_of_a_query_is_there() {
+        let asked = asked(Method::GET, "/x?a=1&a=%41+b&&c", &[], "");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(asked.query_pairs(), [pair("a", "1"), pair("a", "A b"), pair("c", "")]);
     }
 
     #[test]

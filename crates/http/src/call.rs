@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
+use protocol::appservice::Registration;
 use serde::Deserialize;
 use store::{Tx, View};
 use tokio::{runtime::Handle, time::timeout};
@@ -136,6 +137,12 @@ impl Rim {
             endpoint: endpoint.clone(),
             client: client_info(peer, &head.headers, &settings.trusted_proxies),
             token,
+            service: match endpoint.group {
+                Group::Login | Group::Registration => {
+                    proof::service(settings, &head.headers, &head.uri)
+                }
+                _ => None,
+            },
             account: OnceLock::new(),
             first: OnceLock::new(),
             rim: self,
@@ -181,6 +188,8 @@ struct Call {
     endpoint: Arc<Endpoint>,
     client: ClientInfo,
     token: Option<String>,
+    /// Who makes accounts and logs in without limits: an application service.
+    service: Option<Arc<Registration>>,
     /// Whom a login names.
     account: OnceLock<String>,
     /// Set when the caller was proven and admitted, once, however often a transaction runs: the hash of a token
@@ -256,12 +265,18 @@ impl Call {
     }
 
     fn admit_address(&self) -> Reply<()> {
+        if self.service.is_some() {
+            return Ok(());
+        }
         let account = self.account.get().map(String::as_str);
         let proven = self.token.is_some();
         self.rim.limits.admit_address(self.endpoint.group, self.client.ip, proven, account)
     }
 
     fn learn(&self, reply: &Reply<Response>) {
+        if self.service.is_some() {
+            return;
+        }
         let account = self.account.get().map(String::as_str);
         self.rim.limits.learn(self.endpoint.group, status_of(reply), self.client.ip, account);
     }
@@ -295,12 +310,12 @@ impl Call {
     async fn step_out(self: Arc<Call>, asked: &Asked) -> Reply<(Outside, Option<Caller>)> {
         let mut caller = None;
         if self.token.is_some() {
-            let (call, args) = (self.clone(), asked.args.clone());
+            let (call, args, uri) = (self.clone(), asked.args.clone(), asked.uri.clone());
             let work = self
                 .rim
                 .outside
                 .store
-                .read(move |view| call.prove(view, &Asked { args, ..Asked::default() }));
+                .read(move |view| call.prove(view, &Asked { args, uri, ..Asked::default() }));
             caller = within(DEADLINE, work).await?;
             self.confirm().await?;
         }
@@ -315,7 +330,8 @@ impl Call {
     /// Proves the caller and admits the call. In a transaction this is done in each run, but counted once.
     fn prove(&self, view: &View, asked: &Asked) -> Reply<Option<Caller>> {
         let Some(token) = &self.token else { return Ok(None) };
-        let (caller, is_first) = proof::prove(view, token)?;
+        let services = &self.rim.outside.settings.appservices;
+        let (caller, is_first) = proof::prove(view, services, token, &asked.uri)?;
         if self.first.set(is_first.then_some(caller.token)).is_err() {
             return Ok(Some(caller));
         }
@@ -323,8 +339,12 @@ impl Call {
         if caller.guest && !endpoint.guests && endpoint.auth == Auth::Required {
             return Err(proof::no_guests());
         }
-        let room = endpoint.room.map(|place| asked.arg(place));
-        self.rim.limits.admit_user(endpoint.group, caller.user, &caller.device, room)?;
+        // The spec: an application service's own user has no limits, those that it acts as may have.
+        let free = |s: &Arc<Registration>| !s.rate_limited || s.sender == caller.id;
+        if !caller.service.as_ref().is_some_and(free) {
+            let room = endpoint.room.map(|place| asked.arg(place));
+            self.rim.limits.admit_user(endpoint.group, caller.user, &caller.device, room)?;
+        }
         if endpoint.group == Group::Message && self.rim.outside.settings.presence {
             self.rim.outside.store.note_activity(caller.user, &caller.device);
         }

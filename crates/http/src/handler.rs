@@ -27,17 +27,18 @@
 //! let _ = Routes::default().read(whoami);
 //! ```
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use base::{Reply, User};
+use base::{Error, Reply, User};
 use http::Method;
+use protocol::appservice::Registration;
 use ruma::{
     OwnedUserId,
     api::{
         IncomingRequest,
         auth_scheme::{
-            AccessToken, AccessTokenOptional, AppserviceTokenOptional, NoAccessToken,
-            NoAuthentication,
+            AccessToken, AccessTokenOptional, AppserviceToken, AppserviceTokenOptional,
+            NoAccessToken, NoAuthentication,
         },
         path_builder::PathBuilder as _,
     },
@@ -58,7 +59,7 @@ pub struct Caller {
     pub user: User,
     /// The user's id.
     pub id: OwnedUserId,
-    /// The device that the token belongs to.
+    /// The device that the token belongs to; empty for an application service that names none.
     pub device: String,
     /// A guest account.
     pub guest: bool,
@@ -66,6 +67,18 @@ pub struct Caller {
     pub admin: bool,
     /// SHA-256 of the access token.
     pub token: [u8; 32],
+    /// The application service that acts as the user.
+    pub service: Option<Arc<Registration>>,
+}
+
+impl Caller {
+    /// The application service that calls.
+    ///
+    /// # Errors
+    /// 403 `M_FORBIDDEN` for everyone else.
+    pub fn application_service(&self) -> Reply<&Registration> {
+        self.service.as_deref().ok_or_else(|| Error::forbidden("This is for application services."))
+    }
 }
 
 /// The caller of an endpoint without authentication.
@@ -92,6 +105,13 @@ pub trait Who<A>: Sized + Send + 'static {
 }
 
 impl Who<AccessToken> for Caller {
+    const AUTH: Auth = Auth::Required;
+    fn from_proven(caller: Option<Caller>) -> Option<Self> {
+        caller
+    }
+}
+/// Whether it is an application service, the endpoint asks of [`Caller::application_service`].
+impl Who<AppserviceToken> for Caller {
     const AUTH: Auth = Auth::Required;
     fn from_proven(caller: Option<Caller>) -> Option<Self> {
         caller
@@ -361,6 +381,6 @@ where
     C: Who<R::Authentication>,
 {
     let caller = C::from_proven(caller)
-        .ok_or_else(|| base::Error::refused(401, "M_MISSING_TOKEN", "missing access token"))?;
+        .ok_or_else(|| Error::refused(401, "M_MISSING_TOKEN", "missing access token"))?;
     Ok((caller, asked.parse::<R>()?))
 }

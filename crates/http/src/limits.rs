@@ -26,6 +26,8 @@ pub(crate) enum Group {
     Registration,
     /// Asking whether a name or a registration token is good. Per address.
     Guess,
+    /// Asking for letters. Per address.
+    Letter,
     /// What asks an account's password again. Per user: a stolen token is no way to find the password out.
     Password,
     /// Joining and knocking. Per user.
@@ -79,6 +81,8 @@ impl Count {
             Count::Calls(Group::Registration) => rate(3, 5_882),
             // 0.1/s
             Count::Calls(Group::Guess) => rate(5, 10_000),
+            // Somebody who does not find a letter asks again; nobody else's mailbox is to be filled.
+            Count::Calls(Group::Letter) => rate(5, 60_000),
             // A change takes two calls; nobody makes many.
             Count::Calls(Group::Password) => rate(10, 10_000),
             // 0.1/s
@@ -147,7 +151,7 @@ impl Limits {
                 self.check(Count::Calls(Group::Login), ip, true)
             }
             Group::Registration => self.check(Count::Calls(Group::Registration), ip, false),
-            Group::Guess => self.check(Count::Calls(Group::Guess), ip, true),
+            Group::Guess | Group::Letter => self.check(Count::Calls(group), ip, true),
             _ if !proven => self.check(Count::Unproven, ip, true),
             _ => Ok(()),
         }
@@ -165,7 +169,7 @@ impl Limits {
         room: Option<&str>,
     ) -> Reply<()> {
         match group {
-            Group::Login | Group::Registration | Group::Guess => Ok(()),
+            Group::Login | Group::Registration | Group::Guess | Group::Letter => Ok(()),
             Group::Other => self.check(Count::Calls(group), (user, device), true),
             Group::Invite => {
                 if let Some(room) = room {
@@ -266,7 +270,18 @@ pub(crate) fn group(method: &str, path: &str) -> Group {
         ("GET", "register/available" | "register/m.login.registration_token/validity") => {
             Group::Guess
         }
-        ("POST", "account/password" | "account/deactivate" | "delete_devices")
+        (
+            "POST",
+            "register/email/requestToken"
+            | "account/password/email/requestToken"
+            | "account/3pid/email/requestToken",
+        ) => Group::Letter,
+        ("POST", "auth/{}/fallback/web") => Group::Guess,
+        (
+            "POST",
+            "login/get_token" | "account/3pid/add" | "account/password" | "account/deactivate"
+            | "delete_devices",
+        )
         | ("DELETE", "devices/{}") => Group::Password,
         ("POST", "join/{}" | "rooms/{}/join" | "knock/{}") => Group::Join,
         ("POST", "rooms/{}/invite") => Group::Invite,

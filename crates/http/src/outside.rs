@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use protocol::appservice::Appservices;
 use ruma::{OwnedServerName, RoomVersionId};
 use store::{Lane, Store};
 use tokio::sync::watch;
@@ -29,6 +30,12 @@ pub struct Outside {
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.
     pub finder: Finder,
+    /// To people; `None`: this server sends no mail.
+    pub mail: Option<egress::mail::Mail>,
+    /// What clients of sliding sync were told.
+    pub sliding: ::sync::sliding::Connections,
+    /// The application services, and how they are asked.
+    pub bridges: flows::appservice::Bridges,
     /// From where the request came.
     pub client: ClientInfo,
     /// Tells that the server stops: whoever waits then answers with what it has.
@@ -53,6 +60,8 @@ pub struct Registration {
     pub token: Option<String>,
     /// Guest accounts may be made.
     pub guests: bool,
+    /// Whoever registers has to prove a mail address.
+    pub require_email: bool,
     /// Enables registration by shared secret under `/_synapse/admin/v1/register`.
     pub shared_secret: Option<String>,
 }
@@ -122,6 +131,12 @@ pub struct Settings {
     pub token_in_query: bool,
     /// Proxies whose `X-Forwarded-For` is believed, besides those on this machine.
     pub trusted_proxies: Vec<IpAddr>,
+    /// What users name may lie on loopback and private addresses, and needs no TLS. For tests and closed networks.
+    pub allow_private_ips: bool,
+    /// Mail can be sent.
+    pub mail: bool,
+    /// The application services.
+    pub appservices: Appservices,
 }
 
 impl Settings {
@@ -142,6 +157,9 @@ impl Settings {
             federation_enabled: true,
             token_in_query: true,
             trusted_proxies: Vec::new(),
+            allow_private_ips: false,
+            mail: false,
+            appservices: Appservices::default(),
         }
     }
 }

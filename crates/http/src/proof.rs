@@ -1,13 +1,14 @@
 //! Who calls: from the access token of a request to a proven caller.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use accounts::session;
 use base::{Error, Reply};
 use http::{HeaderMap, Uri, header};
+use protocol::appservice::{Appservices, Registration};
 use store::View;
 
-use crate::{asked::query_value, handler::Caller};
+use crate::{asked::query_value, handler::Caller, masquerade, outside::Settings};
 
 /// The access token of a request (spec: "Using access tokens"): from the header, or from the query if that is allowed.
 pub(crate) fn token(headers: &HeaderMap, uri: &Uri, in_query: bool) -> Option<String> {
@@ -25,14 +26,37 @@ fn bearer(value: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The caller behind a token, and whether the first use of this token has to be written down.
+/// The caller behind a token, and whether the first use of this token has to be written down. An application service
+/// says in the query whom it acts as.
 ///
 /// # Errors
-/// 401 `M_UNKNOWN_TOKEN`.
-pub(crate) fn prove(view: &View, token: &str) -> Reply<(Caller, bool)> {
+/// 401 `M_UNKNOWN_TOKEN`, and as [`masquerade::caller`].
+pub(crate) fn prove(
+    view: &View,
+    services: &Appservices,
+    token: &str,
+    uri: &Uri,
+) -> Reply<(Caller, bool)> {
+    let hash = session::hash(token);
+    if let Some(service) = services.by_token(&hash) {
+        return Ok((masquerade::caller(view, service, uri)?, false));
+    }
     let session::Session { user, id, device, guest, admin, token, confirm } =
-        session::prove(view, token)?;
-    Ok((Caller { user, id, device, guest, admin, token }, confirm))
+        session::prove_hash(view, hash)?;
+    Ok((Caller { user, id, device, guest, admin, token, service: None }, confirm))
+}
+
+/// The application service behind the token of a request that needs none, but for what only application services may.
+pub(crate) fn service(
+    settings: &Settings,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Option<Arc<Registration>> {
+    if settings.appservices.is_empty() {
+        return None;
+    }
+    let token = token(headers, uri, settings.token_in_query)?;
+    settings.appservices.by_token(&session::hash(&token)).cloned()
 }
 
 pub(crate) fn missing() -> Error {

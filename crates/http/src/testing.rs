@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use accounts::{Cost, Hasher, account::New, device::Login};
 use base::Reply;
 use egress::Egress;
+use flows::appservice::Bridges;
 use ruma::{OwnedServerName, server_name};
 use store::{Options, Store};
 use tempfile::TempDir;
@@ -66,15 +67,19 @@ pub(crate) fn outside(
     settings.rate_limits = false;
     change(&mut settings);
     let (tell, stop) = Stop::channel();
+    let egress = Egress::new(egress::Options::default()).unwrap();
     let outside = Outside {
         store: store.clone(),
-        settings: Arc::new(settings),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media: media::Library::open(store.clone(), folder.path()).unwrap(),
-        egress: Egress::new(egress::Options::default()).unwrap(),
         previews: None,
         finder: finder(store, folder),
+        mail: None,
+        sliding: ::sync::sliding::Connections::default(),
+        bridges: Bridges::new(settings.appservices.clone(), egress.clone()),
+        egress,
         client: ClientInfo::default(),
+        settings: Arc::new(settings),
         stop,
     };
     (tell, outside)

@@ -1,10 +1,10 @@
 //! Authorisation (spec: Room Versions, "Authorization rules"; Server-Server API, "Authorization
 //! rules").
 //!
-//! Two questions about an event, each answered with the number of the rule that decides:
-//! [`check_auth_events`] asks whether the events it names as its authority may be that (once, on
-//! receipt), and [`authorize`] whether a state of the room allows it (as often as there are states
-//! to ask). An event of our own is made from the state's own events, so for it only the second
+//! Two questions about an event, each answered with the number that the rule which decides has in
+//! the room's version: [`check_auth_events`] asks whether the events it names as its authority may be
+//! that (once, on receipt), and [`authorize`] whether a state of the room allows it (as often as there
+//! are states to ask). An event of our own is made from the state's own events, so for it only the second
 //! question is open.
 //!
 //! Neither reads a database: a [`Lookup`] is filled with what [`select_auth_events`] names, and the
@@ -27,10 +27,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use self::rule::Rule;
-use self::rule::{Check, refuse};
+use self::rule::{Check, Decision, refuse};
 pub use self::select::select_auth_events;
 use crate::pdu::Pdu;
-use crate::power::{Levels, PowerLevels};
+use crate::power::{Levels, Power, PowerLevels};
 
 /// What the rules say about an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,14 +147,23 @@ impl<F: Fn(&str, &str) -> Option<Arc<StateEvent>>> Lookup for F {
 /// [`check_auth_events`]'.
 #[must_use]
 pub fn authorize(rules: &AuthorizationRules, lookup: &dyn Lookup, pdu: &Pdu) -> Verdict {
+    match decide(rules, lookup, pdu) {
+        Ok(_) => Verdict::Accept,
+        Err(rule) => Verdict::Reject(rule),
+    }
+}
+
+/// The rule that allows the event in this state, or the one that refuses it: [`authorize`] with the
+/// reason of both answers.
+///
+/// # Errors
+/// The rule that refuses it.
+pub fn decide(rules: &AuthorizationRules, lookup: &dyn Lookup, pdu: &Pdu) -> Result<Rule, Rule> {
     let found = match pdu.kind.as_str() {
         "m.room.create" => create(rules, pdu),
         _ => against_state(rules, lookup, pdu),
     };
-    match found {
-        Ok(()) => Verdict::Accept,
-        Err(rule) => Verdict::Reject(rule.for_version(rules)),
-    }
+    found.map(|rule| rule.for_version(rules)).map_err(|rule| rule.for_version(rules))
 }
 
 /// What [`check_auth_events`] needs to know of an event that another one names.
@@ -181,7 +190,7 @@ pub fn check_auth_events(
     fetch: &dyn Fn(&EventId) -> Option<AuthEvent>,
 ) -> Verdict {
     let Some(rules) = crate::version::rules(version) else {
-        return Verdict::Reject(rule::UNKNOWN_VERSION.for_version(&AuthorizationRules::V12));
+        return Verdict::Reject(rule::CREATE_VERSION.for_version(&AuthorizationRules::V12));
     };
     let rules = &rules.authorization;
     if pdu.kind == "m.room.create" {
@@ -234,11 +243,12 @@ fn auth_events(
     }
     let has_create = seen.contains(&("m.room.create", Some("")));
     refuse(!has_create && !rules.room_create_event_id_as_room_id, &rule::AUTH_NO_CREATE)?;
+    // MSC4307, which holds for all versions.
     refuse(events.iter().any(|event| event.room_id != pdu.room_id), &rule::AUTH_OTHER_ROOM)
 }
 
 /// Rule 1.
-fn create(rules: &AuthorizationRules, pdu: &Pdu) -> Check {
+fn create(rules: &AuthorizationRules, pdu: &Pdu) -> Decision {
     refuse(!pdu.prev_events.is_empty(), &rule::CREATE_PREV)?;
     if rules.room_create_event_id_as_room_id {
         refuse(pdu.extra.contains_key("room_id"), &rule::CREATE_ROOM_ID)?;
@@ -259,11 +269,12 @@ fn create(rules: &AuthorizationRules, pdu: &Pdu) -> Check {
     let additional = content.get("additional_creators").filter(|_| rules.additional_room_creators);
     let valid = additional
         .is_none_or(|value| serde_json::from_value::<Vec<OwnedUserId>>(value.clone()).is_ok());
-    refuse(!valid, &rule::CREATE_ADDITIONAL)
+    refuse(!valid, &rule::CREATE_ADDITIONAL)?;
+    Ok(&rule::CREATE)
 }
 
-/// Rules 4 to 11 of version 12 (3 to 10 before).
-fn against_state(rules: &AuthorizationRules, lookup: &dyn Lookup, pdu: &Pdu) -> Check {
+/// The rules behind those on `auth_events`.
+fn against_state(rules: &AuthorizationRules, lookup: &dyn Lookup, pdu: &Pdu) -> Decision {
     let Some(create) = lookup.get("m.room.create", "") else {
         let absent = rules.room_create_event_id_as_room_id;
         return Err(if absent { &rule::ROOM_IS_CREATE } else { &rule::AUTH_NO_CREATE });
@@ -271,8 +282,9 @@ fn against_state(rules: &AuthorizationRules, lookup: &dyn Lookup, pdu: &Pdu) -> 
     let foreign = create.sender.server_name() != pdu.sender.server_name();
     refuse(foreign && !federates(&create), &rule::NOT_FEDERATED)?;
     if rules.special_case_room_aliases && pdu.kind == "m.room.aliases" {
-        let own = pdu.state_key.as_deref() == Some(pdu.sender.server_name().as_str());
-        return refuse(!own, &rule::ALIASES);
+        let Some(server) = &pdu.state_key else { return Err(&rule::ALIASES_FORM) };
+        refuse(server != pdu.sender.server_name().as_str(), &rule::ALIASES_DOMAIN)?;
+        return Ok(&rule::ALIASES);
     }
     let room = Room { rules, lookup, pdu, create };
     if pdu.kind == "m.room.member" {
@@ -282,20 +294,27 @@ fn against_state(rules: &AuthorizationRules, lookup: &dyn Lookup, pdu: &Pdu) -> 
     let power = room.power();
     let sender = power.user(&pdu.sender);
     if pdu.kind == "m.room.third_party_invite" {
-        return refuse(sender < power.invite(), &rule::THIRD_PARTY_INVITE);
+        refuse(sender < power.invite(), &rule::THIRD_PARTY_INVITE)?;
+        return Ok(&rule::THIRD_PARTY_INVITE);
     }
     refuse(sender < power.event(&pdu.kind, pdu.is_state()), &rule::POWER)?;
     let others = |key: &str| key.starts_with('@') && key != pdu.sender.as_str();
     refuse(pdu.state_key.as_deref().is_some_and(others), &rule::OTHERS_STATE_KEY)?;
     match pdu.kind.as_str() {
         "m.room.power_levels" => levels::check(&room, &power),
-        "m.room.redaction" if rules.special_case_room_redaction => {
-            let own = pdu.redacts.as_ref().map(|id| id.server_name());
-            let allowed = sender >= power.redact() || own == Some(pdu.event_id.server_name());
-            refuse(!allowed, &rule::REDACTION)
-        }
-        _ => Ok(()),
+        "m.room.redaction" if rules.special_case_room_redaction => redaction(pdu, sender, &power),
+        _ => Ok(&rule::OTHERWISE),
     }
+}
+
+/// Rule 11 of versions 1 and 2.
+fn redaction(pdu: &Pdu, sender: Power, power: &PowerLevels) -> Decision {
+    if sender >= power.redact() {
+        return Ok(&rule::REDACTION_POWER);
+    }
+    let theirs = pdu.redacts.as_ref().map(|id| id.server_name());
+    refuse(theirs != Some(pdu.event_id.server_name()), &rule::REDACTION)?;
+    Ok(&rule::REDACTION_DOMAIN)
 }
 
 /// An event, and the state that is asked about it.

@@ -16,6 +16,7 @@ pub struct EventMatcher {
     rooms: Choice<String>,
     contains_url: Option<bool>,
     related_by: Option<RelatedBy>,
+    rel_types: Option<Choice<String>>,
 }
 
 /// A filter for events that others relate to (spec: Threading, `related_by_*`). Empty lists ask
@@ -29,8 +30,8 @@ pub struct RelatedBy {
 }
 
 impl EventMatcher {
-    /// Compiles a room event filter. ruma does not read `related_by_senders` and
-    /// `related_by_rel_types`; [`parse`](Self::parse) does.
+    /// Compiles a room event filter. ruma does not read `related_by_senders`, `related_by_rel_types`
+    /// and what MSC3874 adds; [`parse`](Self::parse) does.
     #[must_use]
     pub fn of_room_events(filter: &RoomEventFilter) -> EventMatcher {
         EventMatcher {
@@ -38,7 +39,7 @@ impl EventMatcher {
             senders: Choice::ids(filter.senders.as_deref(), &filter.not_senders),
             rooms: Choice::ids(filter.rooms.as_deref(), &filter.not_rooms),
             contains_url: filter.url_filter.as_ref().map(|url| *url == UrlFilter::EventsWithUrl),
-            related_by: None,
+            ..EventMatcher::default()
         }
     }
 
@@ -63,16 +64,20 @@ impl EventMatcher {
             related_by_senders: Vec<OwnedUserId>,
             #[serde(default)]
             related_by_rel_types: Vec<String>,
+            #[serde(rename = "org.matrix.msc3874.rel_types")]
+            rel_types: Option<Vec<String>>,
+            #[serde(rename = "org.matrix.msc3874.not_rel_types", default)]
+            not_rel_types: Vec<String>,
         }
         let bad = |error: serde_json::Error| Error::bad_json(format!("filter: {error}"));
         let filter: RoomEventFilter = serde_json::from_str(json).map_err(bad)?;
-        let related: Related = serde_json::from_str(json).map_err(bad)?;
-        let related = RelatedBy {
-            senders: related.related_by_senders,
-            rel_types: related.related_by_rel_types,
-        };
+        let Related { related_by_senders, related_by_rel_types, rel_types, not_rel_types } =
+            serde_json::from_str(json).map_err(bad)?;
+        let related = RelatedBy { senders: related_by_senders, rel_types: related_by_rel_types };
         let related_by = Some(related).filter(|related| *related != RelatedBy::default());
-        Ok(EventMatcher { related_by, ..EventMatcher::of_room_events(&filter) })
+        let rel_types = Some(Choice { include: rel_types, exclude: not_rel_types });
+        let rel_types = rel_types.filter(|choice| !choice.is_open());
+        Ok(EventMatcher { related_by, rel_types, ..EventMatcher::of_room_events(&filter) })
     }
 
     /// Whether the filter lets an event through; [`related_by`](Self::related_by) is asked apart.
@@ -112,6 +117,17 @@ impl EventMatcher {
             && self.rooms.is_open()
             && self.contains_url.is_none()
             && self.related_by.is_none()
+            && self.rel_types.is_none()
+    }
+
+    /// Whether the filter lets through an event that relates to another in this way (MSC3874), or to none. `rel_type` is
+    /// called only if the filter wants to know.
+    pub fn relates(&self, rel_type: impl FnOnce() -> Option<String>) -> bool {
+        let Some(choice) = &self.rel_types else { return true };
+        match rel_type() {
+            Some(rel_type) => choice.lets(|wanted| *wanted == rel_type),
+            None => choice.include.is_none(),
+        }
     }
 
     /// What the filter asks of the events that relate to an event, if it does.
@@ -299,6 +315,18 @@ mod tests {
         );
         assert!(matcher("{}").related_by().is_none());
         assert!(EventMatcher::parse(r#"{"types":1}"#).is_err());
+    }
+
+    #[test]
+    fn events_are_chosen_by_how_they_relate_and_excluding_wins() {
+        let lets = |json: &str, how: Option<&str>| matcher(json).relates(|| how.map(str::to_owned));
+        let only = r#"{"org.matrix.msc3874.rel_types":["m.thread","m.replace"],
+            "org.matrix.msc3874.not_rel_types":["m.replace"]}"#;
+        assert!(lets(only, Some("m.thread")));
+        assert!(!lets(only, Some("m.replace")) && !lets(only, Some("x")) && !lets(only, None));
+        let not = r#"{"org.matrix.msc3874.not_rel_types":["m.thread"]}"#;
+        assert!(lets(not, None) && lets(not, Some("x")) && !lets(not, Some("m.thread")));
+        assert!(matcher("{}").relates(|| panic!("asked")) && !matcher(not).is_open());
     }
 
     #[test]

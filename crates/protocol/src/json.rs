@@ -1,7 +1,10 @@
 //! JSON at the edges: canonical form, and two cheap checks that the rim makes before parsing.
 //!
 //! Canonical JSON (spec: Appendices, Canonical JSON) has sorted keys, no spaces, and no numbers but
-//! integers from -(2^53)+1 to 2^53-1; room version 6 and later refuse everything else.
+//! integers from -(2^53)+1 to 2^53-1; room version 6 and later refuse everything else, and earlier ones
+//! may not.
+
+mod lenient;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,6 +17,23 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// The top level of an object: key to the JSON text of its value, in canonical order.
 pub(crate) type Fields<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+
+/// The canonical text of a JSON object, read as strictly as a room version wants it: version 6 and
+/// later enforce canonical JSON, earlier ones must take any number (spec: Room Versions, "Canonical
+/// JSON").
+///
+/// # Errors
+/// 400 `M_BAD_JSON` if it is not an object, if it is strict and holds a float or an integer out of
+/// range, or otherwise a number that is no finite binary64.
+pub fn canonical(text: &str, strict: bool) -> Reply<String> {
+    if strict {
+        return Ok(canonical_text(&canonical_object(text)?));
+    }
+    if !is_object(text.as_bytes()) {
+        return Err(Error::bad_json("expected a JSON object"));
+    }
+    lenient::canonical(text).map_err(|error| Error::bad_json(format!("not JSON: {error}")))
+}
 
 /// Parses a JSON object into canonical form.
 ///
@@ -145,6 +165,20 @@ mod tests {
             assert_eq!((refusal.status, refusal.errcode), (400, "M_BAD_JSON"), "{text}");
         }
         assert!(canonical_object(r#"{"a":9007199254740991,"b":-9007199254740991}"#).is_ok());
+    }
+
+    #[test]
+    fn only_old_versions_take_numbers_that_are_not_canonical() {
+        for text in [r#"{"a":1.5}"#, r#"{"a":9007199254740992}"#, r#"{"a":1e+20}"#] {
+            assert!(canonical(text, true).is_err());
+            assert_eq!(canonical(text, false).unwrap(), text);
+        }
+        let text = r#"{"b": [1, null], "a": {"d": "x", "c": true}}"#;
+        assert_eq!(canonical(text, true).unwrap(), canonical(text, false).unwrap());
+        for text in ["[]", "1", "{", r#"{"a":1e400}"#] {
+            let Err(Error::Refused(refusal)) = canonical(text, false) else { panic!("{text}") };
+            assert_eq!((refusal.status, refusal.errcode), (400, "M_BAD_JSON"), "{text}");
+        }
     }
 
     #[test]

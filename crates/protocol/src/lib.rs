@@ -4,10 +4,10 @@
 //! Nothing here knows the time, does input or output, waits, or logs: every function is a function
 //! of its arguments, so that each verdict can be recomputed offline and tested in microseconds.
 //! ruma gives identifiers, canonical JSON, redaction rules and ed25519; the rules themselves are
-//! here, by the number they have in the spec. Room versions 10, 11 and 12 are supported; what
-//! differs between versions is asked of ruma's rule flags, so that older versions are data and not
-//! new code.
+//! here, by the number they have in the spec. All room versions of the spec, 1 to 12, are supported;
+//! what differs between them is asked of ruma's rule flags, so that a version is data.
 
+pub mod appservice;
 pub mod auth;
 pub mod filter;
 pub mod json;
@@ -16,7 +16,9 @@ pub mod pdu;
 pub mod power;
 pub mod push;
 pub mod relation;
+pub mod resolve;
 pub mod room;
+pub mod transfer;
 pub mod version;
 pub mod visible;
 

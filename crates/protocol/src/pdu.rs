@@ -14,21 +14,26 @@ mod split;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Error, Fault, Reply};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ruma::room_version_rules::{EventIdFormatVersion, RoomVersionRules};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
+use ruma::serde::{Base64, base64::Standard};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName,
+    SigningKeyAlgorithm, UserId,
+};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-pub use self::draft::Draft;
+pub use self::draft::{Draft, Named};
 pub use self::read::parse;
 pub use self::redact::{for_clients, redact_client, redact_rest};
 pub use self::split::{Stored, join, split};
-use crate::json::{self, Fields};
+use crate::json::{self, Fields, INTEGER_MAX};
+use crate::version::event_ids_are_chosen;
 
 /// The most bytes of a whole event as canonical JSON, signatures included (spec: Size limits).
 pub const PDU_BYTES_MAX: usize = 65_536;
@@ -42,11 +47,14 @@ pub const AUTH_EVENTS_MAX: usize = 10;
 pub const STICKY: &str = "msc4354_sticky";
 /// No event is sticky for longer, in milliseconds (MSC4354).
 pub const STICKY_MS_MAX: u64 = 3_600_000;
+/// The largest integer where canonical JSON is not enforced, 2^63 - 1: an `int64` (spec:
+/// Server-Server API, PDUs).
+const INT64_MAX: u64 = (1 << 63) - 1;
 
 /// A complete event as servers exchange it ("persistent data unit"), signed and with its id.
 #[derive(Clone, Debug)]
 pub struct Pdu {
-    /// The reference hash of the event, with `$`.
+    /// The reference hash of the event, with `$`; in versions 1 and 2 the id its server chose.
     pub event_id: OwnedEventId,
     /// The room. For a version 12 create event it follows from the event id and is not in the JSON.
     pub room_id: OwnedRoomId,
@@ -73,7 +81,8 @@ pub struct Pdu {
     /// The value of `signatures`, as canonical JSON text.
     pub signatures: String,
     /// Top-level fields without a place above (`redacts` among them where the version has it
-    /// there), each with its value as canonical JSON text. `unsigned` is never kept.
+    /// there), each with its value as canonical JSON text. In versions 1 and 2 also `prev_events` and
+    /// `auth_events`, which hold hashes beside the ids. `unsigned` is never kept.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -110,6 +119,69 @@ impl Pdu {
         signatures.is_some_and(|map| map.get(server).is_some_and(|keys| !keys.is_empty()))
     }
 
+    /// The servers that must have signed the event (spec: Server-Server API, "Validating hashes and
+    /// signatures on received events"): the sender's, unless the event is an invite that stands for a
+    /// third-party invite; in versions 1 and 2 that of the event id; since version 8 that of the user
+    /// who authorises a restricted join.
+    #[must_use]
+    pub fn required_signers(&self, version: &RoomVersionId) -> BTreeSet<OwnedServerName> {
+        #[derive(serde::Deserialize)]
+        struct Member<'a> {
+            #[serde(borrow, default)]
+            membership: Cow<'a, str>,
+            third_party_invite: Option<serde_json::Map<String, serde_json::Value>>,
+            join_authorised_via_users_server: Option<OwnedUserId>,
+        }
+        let mut servers = BTreeSet::new();
+        let member = Some(()).filter(|()| self.kind == "m.room.member");
+        let member = member.and_then(|()| self.content_as::<Member<'_>>());
+        let by_third_party =
+            |m: &Member<'_>| m.membership == "invite" && m.third_party_invite.is_some();
+        if !member.as_ref().is_some_and(by_third_party) {
+            servers.insert(self.sender.server_name().to_owned());
+        }
+        let Some(rules) = crate::version::rules(version) else { return servers };
+        if rules.signatures.check_event_id_server {
+            servers.extend(self.event_id.server_name().map(ServerName::to_owned));
+        }
+        if rules.signatures.check_join_authorised_via_users_server {
+            let inviter = member.and_then(|m| m.join_authorised_via_users_server);
+            servers.extend(inviter.map(|id| UserId::server_name(&id).to_owned()));
+        }
+        servers
+    }
+
+    /// Whether the signature that `server` made with this key is there and holds. The public key is
+    /// the 32 bytes of ed25519.
+    #[must_use]
+    pub fn signature_holds(
+        &self,
+        version: &RoomVersionId,
+        server: &ServerName,
+        key_id: &str,
+        public_key: &[u8],
+    ) -> bool {
+        let signatures: Option<BTreeMap<String, BTreeMap<String, String>>> =
+            serde_json::from_str(&self.signatures).ok();
+        let signature = signatures
+            .as_ref()
+            .and_then(|servers| servers.get(server.as_str())?.get(key_id))
+            .and_then(|text| Base64::<Standard>::parse(text).ok());
+        let (Some(signature), Ok(rules)) = (signature, rules_of(version)) else { return false };
+        let Ok(content) = redact::redact_content(&rules.redaction, &self.kind, self.content.get())
+        else {
+            return false;
+        };
+        let text = protected_text(rules, &self.fields(version), &content);
+        ruma::signatures::verify_canonical_json_bytes(
+            &SigningKeyAlgorithm::Ed25519,
+            public_key,
+            signature.as_bytes(),
+            text.as_bytes(),
+        )
+        .is_ok()
+    }
+
     /// The event in federation format, as canonical JSON text.
     #[must_use]
     pub fn to_federation(&self, version: &RoomVersionId) -> String {
@@ -122,12 +194,14 @@ impl Pdu {
         for (key, value) in &self.extra {
             fields.insert(Cow::Borrowed(key), Cow::Borrowed(value));
         }
-        put(&mut fields, "auth_events", json::quote_all(&self.auth_events));
+        self.put_references(&mut fields);
+        if event_ids_are_chosen(version) {
+            put(&mut fields, "event_id", json::quote(self.event_id.as_str()));
+        }
         put(&mut fields, "content", self.content.get());
         put(&mut fields, "depth", self.depth.to_string());
         put(&mut fields, "hashes", self.hashes.as_str());
         put(&mut fields, "origin_server_ts", self.origin_server_ts.to_string());
-        put(&mut fields, "prev_events", json::quote_all(&self.prev_events));
         if !is_unnamed_create(version, &self.kind) {
             put(&mut fields, "room_id", json::quote(self.room_id.as_str()));
         }
@@ -139,6 +213,15 @@ impl Pdu {
         put(&mut fields, "type", json::quote(&self.kind));
         fields
     }
+
+    /// Puts the lists of events in, where `extra` has not put them in with their hashes.
+    fn put_references<'a>(&self, fields: &mut Fields<'a>) {
+        for (key, ids) in [("auth_events", &self.auth_events), ("prev_events", &self.prev_events)] {
+            if !fields.contains_key(key) {
+                put(fields, key, json::quote_all(ids));
+            }
+        }
+    }
 }
 
 /// Whether an event of this type has no `room_id`, because the room is named after it.
@@ -148,6 +231,11 @@ fn is_unnamed_create(version: &RoomVersionId, kind: &str) -> bool {
 
 fn put<'a>(fields: &mut Fields<'a>, key: &'static str, value: impl Into<Cow<'a, str>>) {
     fields.insert(Cow::Borrowed(key), value.into());
+}
+
+/// The largest `depth` (spec: Room Versions, "Event format").
+fn depth_max(rules: &RoomVersionRules) -> u64 {
+    if rules.authorization.strict_canonical_json { INTEGER_MAX } else { INT64_MAX }
 }
 
 /// The rules of a version, or the refusal a client gets for an unknown one.
@@ -174,6 +262,22 @@ fn protected_text(rules: &RoomVersionRules, fields: &Fields<'_>, redacted_conten
         .collect();
     put(&mut kept, "content", redacted_content);
     json::object_text(&kept)
+}
+
+/// The reference hash of an event in federation format, in unpadded base64, as events of versions 1
+/// and 2 name it beside its id (spec: Server-Server API, "Calculating the reference hash for an
+/// event"). A redacted event has the hash of the whole one.
+///
+/// # Errors
+/// A fault if the text is not what [`join`] or [`Pdu::to_federation`] makes.
+pub fn reference_hash(version: &RoomVersionId, text: &str) -> Reply<String> {
+    let rules = rules_of(version)?;
+    let parts = redact::parts(text)?;
+    let kind = redact::text_of(&parts, "type")?;
+    let content = parts.get("content").map_or("{}", |value| value.get());
+    let content = redact::redact_content(&rules.redaction, &kind, content)?;
+    let protected = protected_text(rules, &redact::as_fields(&parts), &content);
+    Ok(STANDARD_NO_PAD.encode(Sha256::digest(protected.as_bytes())))
 }
 
 /// The event id of a protected text (spec: Room Versions, "Event IDs").

@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use ruma::room_version_rules::AuthorizationRules;
-use ruma::serde::deserialize_v1_powerlevel;
 use ruma::{Int, OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
@@ -129,8 +129,8 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Reads a content. Before version 10 numbers may be strings, and what makes no sense among the
-    /// single numbers and in `events` and `notifications` counts as absent.
+    /// Reads a content. Before version 10 numbers may be strings, before version 6 floats too, and what
+    /// makes no sense among the single numbers and in `events` and `notifications` counts as absent.
     ///
     /// # Errors
     /// What the authorisation rules of the version call malformed.
@@ -149,11 +149,11 @@ impl Levels {
         for (key, map) in
             [("events", &mut levels.events), ("notifications", &mut levels.notifications)]
         {
-            match parts.get(key).map(|value| entries(strict, value)) {
-                Some(Some(found)) => *map = found,
-                Some(None) if strict => return Err(Malformed::Map),
-                _ => {}
-            }
+            let Some(value) = parts.get(key) else { continue };
+            *map = match strict {
+                true => entries(strict, value).ok_or(Malformed::Map)?,
+                false => sensible_entries(value),
+            };
         }
         if let Some(value) = parts.get("users") {
             levels.users = entries(strict, value).ok_or(Malformed::Users)?;
@@ -174,12 +174,36 @@ impl Levels {
     }
 }
 
-fn number(strict: bool, value: &RawValue) -> Option<i64> {
+/// A level. Where it need not be an integer, it may be a string of one, or a float, whose integer
+/// part counts (spec: Room Version 1, "Deprecated event content schemas"; version 6 refuses floats
+/// as JSON). What is beyond 64 bits counts as the largest that fits.
+pub(crate) fn number(strict: bool, value: &RawValue) -> Option<i64> {
     if strict {
         return serde_json::from_str::<Int>(value.get()).ok().map(i64::from);
     }
-    let mut source = serde_json::Deserializer::from_str(value.get());
-    deserialize_v1_powerlevel(&mut source).ok().map(i64::from)
+    if let Ok(text) = serde_json::from_str::<String>(value.get()) {
+        return integer(text.trim());
+    }
+    integer(value.get()).or_else(|| float(value.get()))
+}
+
+/// Digits with at most one sign.
+fn integer(text: &str) -> Option<i64> {
+    match text.parse::<i64>() {
+        Ok(value) => Some(value),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(i64::MAX),
+            IntErrorKind::NegOverflow => Some(i64::MIN),
+            _ => None,
+        },
+    }
+}
+
+/// The integer part of a float.
+fn float(text: &str) -> Option<i64> {
+    let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
+    // A float's display has no exponent.
+    integer(&format!("{:.0}", value.trunc()))
 }
 
 fn entries<K>(strict: bool, value: &RawValue) -> Option<BTreeMap<K, i64>>
@@ -188,6 +212,12 @@ where
 {
     let parts: BTreeMap<K, &RawValue> = serde_json::from_str(value.get()).ok()?;
     parts.into_iter().map(|(key, value)| Some((key, number(strict, value)?))).collect()
+}
+
+/// The entries that are levels. That the others are none must not take these away.
+fn sensible_entries(value: &RawValue) -> BTreeMap<String, i64> {
+    let parts: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+    parts.into_iter().filter_map(|(key, value)| Some((key, number(false, value)?))).collect()
 }
 
 /// The power levels in force in a room.
@@ -397,8 +427,40 @@ mod tests {
 
     #[test]
     fn before_version_10_numbers_may_be_strings() {
-        let levels = Levels::read(&AuthorizationRules::V8, r#"{"ban":" 7 ","kick":{}}"#).unwrap();
+        let content = r#"{"ban":" 7 ","kick":{},"events":{"a":"8","b":"odd"},"notifications":[]}"#;
+        let levels = Levels::read(&AuthorizationRules::V8, content).unwrap();
         assert_eq!((levels.level(Field::Ban), levels.explicit(Field::Kick)), (7, None));
+        assert_eq!(levels.events, BTreeMap::from([("a".to_owned(), 8)]));
+        assert!(levels.notifications.is_empty());
+    }
+
+    #[test]
+    fn before_version_10_levels_have_any_form_that_the_spec_tells() {
+        let read = |value: &str| {
+            let content = format!(r#"{{"users":{{"@b:b":{value}}}}}"#);
+            let levels = Levels::read(&AuthorizationRules::V1, &content).ok()?;
+            levels.users.values().next().copied()
+        };
+        for (value, level) in [
+            ("50", 50),
+            (r#""100""#, 100),
+            (r#""000100""#, 100),
+            (r#""+100""#, 100),
+            (r#"" -00100 ""#, -100),
+            ("50.57", 50),
+            ("-50.57", -50),
+            ("-0.5", 0),
+            ("5.114698E4", 51146),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("1e300", i64::MAX),
+            ("-99999999999999999999", i64::MIN),
+        ] {
+            assert_eq!(read(value), Some(level), "{value}");
+        }
+        for value in [r#""""#, r#""5.5""#, r#""+-5""#, r#""5 5""#, "null", "true", "[]", r#""0x5""#]
+        {
+            assert_eq!(read(value), None, "{value}");
+        }
     }
 
     #[test]

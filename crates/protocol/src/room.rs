@@ -21,6 +21,10 @@ pub const STRIPPED_STATE: [&str; 7] = [
     "m.room.encryption",
 ];
 
+const TOMBSTONE: &str = "m.room.tombstone";
+/// What closing a room needs where its creators stand above all numbers.
+const TOMBSTONE_LEVEL: i64 = 150;
+
 /// The preset of a room that names none: `public_chat` for a room in the directory, else
 /// `private_chat`.
 #[must_use]
@@ -79,7 +83,7 @@ pub fn power_levels(
             "m.room.name": 50,
             "m.room.power_levels": 100,
             "m.room.server_acl": 100,
-            "m.room.tombstone": if privileged { 150 } else { 100 },
+            TOMBSTONE: if privileged { TOMBSTONE_LEVEL } else { 100 },
         },
         "events_default": 0,
         "invite": invite,
@@ -93,6 +97,22 @@ pub fn power_levels(
     match content {
         Value::Object(content) => content,
         _ => Map::new(),
+    }
+}
+
+/// Sees to it that closing a version 12 room needs more than its `state_default`, also after a client
+/// has changed the levels without a word about `m.room.tombstone` (spec: Client-Server API,
+/// `createRoom`).
+pub fn protect_tombstone(version: &RoomVersionId, levels: &mut Map<String, Value>) {
+    if !room_id_is_create_id(version) {
+        return;
+    }
+    let default = levels.get("state_default").and_then(Value::as_i64).unwrap_or(50);
+    let events = levels.entry("events").or_insert_with(|| json!({}));
+    let Value::Object(events) = events else { return };
+    if events.get(TOMBSTONE).and_then(Value::as_i64).is_none_or(|level| level <= default) {
+        let level = default.saturating_add(1).max(TOMBSTONE_LEVEL);
+        events.insert(TOMBSTONE.to_owned(), json!(level));
     }
 }
 
@@ -146,6 +166,24 @@ mod tests {
             assert!(levels.levels().unwrap().users.is_empty());
             assert!(levels.event("m.room.tombstone", true) > levels.event("m.x", true));
             assert_eq!(levels.user(user_id!("@creator:x")), Power::Infinite);
+        }
+    }
+
+    #[test]
+    fn closing_a_version_12_room_needs_more_than_other_state_whatever_a_client_overrides() {
+        for (levels, expected) in [
+            (json!({}), 150),
+            (json!({"events": {"m.x": 5}, "state_default": 149}), 150),
+            (json!({"state_default": 150}), 151),
+            (json!({"events": {"m.room.tombstone": 99}, "state_default": 98}), 99),
+            (json!({"events": {"m.room.tombstone": 99}, "state_default": 99}), 150),
+        ] {
+            let Value::Object(mut levels) = levels else { panic!("an object") };
+            let before = levels.clone();
+            protect_tombstone(&RoomVersionId::V11, &mut levels);
+            assert_eq!(levels, before);
+            protect_tombstone(&RoomVersionId::V12, &mut levels);
+            assert_eq!(levels["events"][TOMBSTONE], expected, "{before:?}");
         }
     }
 

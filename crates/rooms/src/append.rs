@@ -4,19 +4,21 @@
 //! Invariant: what is not allowed by the room's current state is refused here and leaves no trace. `prev_events` are
 //! the room's extremities, so that events of one server form a line.
 
-use base::{Error, Event, Reply, Room, User, limits::PREV_EVENTS_MAX};
-use protocol::{Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events};
+use base::{Error, Event, Reply, Room, UnixMs, User, limits::PREV_EVENTS_MAX};
+use protocol::{
+    Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events, version::event_ids_are_chosen,
+};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use store::{
-    Tx, event, log, room,
-    schema::{EventRow, HEADS, Head, ORDER, ROOM_IDS, ROOMS, Relation, RoomInfo, TIMELINE},
+    Tx, activity, event, log, room,
+    schema::{EventRow, HEADS, Head, ROOM_IDS, ROOMS, Relation, RoomInfo},
     state, user,
 };
 
 use crate::{
-    delayed_rows,
+    authority, chosen, delayed_rows,
     ground::{self, Ground},
     member_rows::{self, Change},
     redaction, relate, sticky,
@@ -37,6 +39,15 @@ pub struct New {
     pub redacts: Option<OwnedEventId>,
 }
 
+/// What is said of an event beside the event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// It is said to have been sent at another time (spec: Application Service API, "Timestamp massaging").
+    pub sent_at: Option<UnixMs>,
+    /// It is to be sticky for so many milliseconds (MSC4354).
+    pub sticky_ms: Option<u64>,
+}
+
 /// An event that is in its room.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Appended {
@@ -53,15 +64,7 @@ pub struct Appended {
 /// 403 `M_FORBIDDEN` with the rule that forbids it, 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, and for relations and
 /// redactions what their modules refuse.
 pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
-    append_whole(tx, room, new, false, None)
-}
-
-/// The same, for an event that is to be sticky for so many milliseconds (MSC4354).
-///
-/// # Errors
-/// As [`append`].
-pub fn append_sticky(tx: &mut Tx, room: Room, new: New, sticky_ms: Option<u64>) -> Reply<Appended> {
-    append_whole(tx, room, new, false, sticky_ms)
+    append_so(tx, room, new, false, Manner::default())
 }
 
 /// The same; an administrator may also redact what other users of this server sent.
@@ -69,15 +72,19 @@ pub fn append_sticky(tx: &mut Tx, room: Room, new: New, sticky_ms: Option<u64>) 
 /// # Errors
 /// As [`append`].
 pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Appended> {
-    append_whole(tx, room, new, admin, None)
+    append_so(tx, room, new, admin, Manner::default())
 }
 
-fn append_whole(
+/// The same, sent in a manner of its own.
+///
+/// # Errors
+/// As [`append`].
+pub fn append_so(
     tx: &mut Tx,
     room: Room,
     new: New,
     admin: bool,
-    sticky_ms: Option<u64>,
+    manner: Manner,
 ) -> Reply<Appended> {
     if new.kind == "m.room.create" {
         return Err(Error::forbidden("a room has one create event, its first"));
@@ -86,9 +93,14 @@ fn append_whole(
     let head = room::head(tx, room)?;
     let version = ground::version(&info)?;
     let sender = new.sender;
+    if new.kind == "m.room.aliases" && !room::is_joined(tx, room, sender)? {
+        // The rules of versions 1 to 5 let any user of a server set its aliases, so that servers can speak for
+        // themselves. A client is not a server.
+        return Err(crate::not_in_room());
+    }
     let id = OwnedRoomId::try_from(info.id.as_str())
         .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))?;
-    let pdu = signed(tx, &version, Some(id), &head, (new, sticky_ms))?;
+    let pdu = signed(tx, &version, Some(id), &head, new, manner)?;
     if let Some(event) = current(tx, &head, &pdu, sender)? {
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
@@ -113,7 +125,7 @@ pub(crate) fn found(
 ) -> Reply<Room> {
     let room = Room(tx.fresh()?);
     let (sender, head) = (new.sender, Head::default());
-    let pdu = signed(tx, version, id, &head, (new, None))?;
+    let pdu = signed(tx, version, id, &head, new, Manner::default())?;
     let placed = record(tx, room, head, sender, &pdu)?;
     tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
     tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
@@ -126,7 +138,8 @@ fn signed(
     version: &RoomVersionId,
     room_id: Option<OwnedRoomId>,
     head: &Head,
-    (new, sticky_ms): (New, Option<u64>),
+    new: New,
+    manner: Manner,
 ) -> Reply<Pdu> {
     let sender = user::id(tx, new.sender)?;
     let state = Ground::new(tx, head.state);
@@ -149,9 +162,17 @@ fn signed(
         prev_events,
         auth_events,
         depth: head.depth + 1,
-        origin_server_ts: tx.now().0,
+        origin_server_ts: manner.sent_at.unwrap_or(tx.now()).0,
     };
-    let pdu = draft.sign_sticky(version, tx.server_name(), tx.signing_key(), sticky_ms)?;
+    let (server, key) = (tx.server_name(), tx.signing_key());
+    let named = match &draft.room_id {
+        Some(room) if event_ids_are_chosen(version) => {
+            let named: Vec<_> = draft.prev_events.iter().chain(&draft.auth_events).collect();
+            Some(chosen::name(tx, version, room, &named)?)
+        }
+        _ => None,
+    };
+    let pdu = draft.sign_sticky(version, server, key, named, manner.sticky_ms)?;
     let verdict = authorize(ground::rules(version)?, &state, &pdu);
     state.settle()?;
     match verdict {
@@ -205,6 +226,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     };
     let halves = split(pdu);
     event::insert(tx, event, &pdu.event_id, row, &halves.client, &halves.rest);
+    authority::record(tx, room, event, pdu)?;
     // The event follows the newest of them all; older extremities beyond the limit stay.
     let left = head.extremities.len().saturating_sub(PREV_EVENTS_MAX);
     head.extremities.truncate(left);
@@ -214,8 +236,8 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
 
     let state = pdu.is_state();
     let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
-    tx.put_at(&ORDER, at, move |seq| ((event,), seq));
-    tx.put_at(&TIMELINE, at, move |seq| ((room, seq), event));
+    event::place(tx, room, event, base::UnixMs(pdu.origin_server_ts), at);
+    activity::note(tx, room, &pdu.kind, at);
     sticky::index(tx, room, event, pdu, at)?;
     if let Some(related) = related {
         let rel_type = related.rel_type.clone();

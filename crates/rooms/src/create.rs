@@ -3,7 +3,7 @@
 use base::{Error, Reply, Room, User};
 use protocol::{
     auth::{StateEvent, creators, federates},
-    room::{power_levels, preset_of, preset_state},
+    room::{power_levels, preset_of, preset_state, protect_tombstone},
     version::{room_id_is_create_id, supported},
 };
 use ruma::{
@@ -23,7 +23,7 @@ use store::{
 };
 
 use crate::{
-    New, alias, append, ground, invite,
+    New, alias, append, chosen, ground, invite,
     member_rows::check_invitee,
     membership::{self, Content},
 };
@@ -155,16 +155,8 @@ pub(crate) fn found(
     append::found(tx, version, id, new, about).map_err(as_invalid_state)
 }
 
-/// Letters of a room's opaque id: 18 of 52 are more than 100 bits.
-const LETTERS: usize = 18;
-
 fn random_id(tx: &Tx) -> Reply<OwnedRoomId> {
-    let letter = |byte: u8| {
-        let n = byte % 52;
-        char::from(if n < 26 { b'A' + n } else { b'a' + (n - 26) })
-    };
-    let opaque: String = tx.random::<LETTERS>().into_iter().map(letter).collect();
-    let id = OwnedRoomId::try_from(format!("!{opaque}:{}", tx.server_name()));
+    let id = OwnedRoomId::try_from(format!("!{}:{}", chosen::opaque(tx), tx.server_name()));
     id.map_err(|e| Error::fault(format!("own room id: {e}")))
 }
 
@@ -182,6 +174,7 @@ fn fill(
     enter(tx, room, user, &creator)?;
     let mut levels = power_levels(version, preset, &creator, &request.invite);
     levels.extend(object("power_level_content_override", &request.power_level_content_override)?);
+    protect_tombstone(version, &mut levels);
     set(tx, room, user, "m.room.power_levels", &Value::Object(levels))?;
     if let Some(alias) = alias {
         alias::check_ours(tx, &alias)?;

@@ -16,7 +16,7 @@ use store::{
 };
 
 use crate::{
-    Appended, New, append,
+    Appended, Manner, New, append,
     delayed_rows::{self, SCHEDULED},
     state,
 };
@@ -249,10 +249,11 @@ fn send(tx: &mut Tx, id: &str, row: Delayed, by_delay: bool) -> Reply<()> {
     delayed_rows::unschedule(tx, id, &row);
     let content = RawValue::from_string(row.content.clone())
         .map_err(|e| Error::fault(format!("delayed event {id}: {e}")))?;
+    let manner = Manner { sticky_ms: row.sticky_ms, ..Manner::default() };
     let sent: Appended = match &row.state_key {
         Some(key) => {
             let room_id = room::id(tx, row.room)?;
-            state::set(tx, row.user, &room_id, &row.kind, key, &content, row.sticky_ms)?
+            state::set(tx, row.user, &room_id, &row.kind, key, &content, manner)?
         }
         None => {
             let new = New {
@@ -262,7 +263,7 @@ fn send(tx: &mut Tx, id: &str, row: Delayed, by_delay: bool) -> Reply<()> {
                 content,
                 redacts: None,
             };
-            append::append_sticky(tx, row.room, new, row.sticky_ms)?
+            append::append_so(tx, row.room, new, false, manner)?
         }
     };
     tx.put(&SENT_DELAYED, (sent.event,), &id.to_owned());

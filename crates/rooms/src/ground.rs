@@ -76,7 +76,7 @@ impl Lookup for Ground<'_> {
 }
 
 /// A state event as the rules need it.
-fn state_event(view: &View, event: Event) -> Reply<Arc<StateEvent>> {
+pub(crate) fn state_event(view: &View, event: Event) -> Reply<Arc<StateEvent>> {
     view.cached(&STATE_EVENTS, u128::from(event.0), |view| {
         let stored = event::load(view, event)?;
         let sender = store::user::id(view, stored.row.sender)?;

@@ -57,19 +57,29 @@ fn admits_guests(view: &View, head: &Head) -> Reply<bool> {
     Ok(content.is_some_and(|content| content.guest_access == "can_join"))
 }
 
+/// What `m.room.join_rules` says.
 #[derive(Deserialize)]
-struct JoinRules {
-    join_rule: String,
+pub(crate) struct JoinRules {
+    pub(crate) join_rule: String,
     #[serde(default)]
-    allow: Vec<Allow>,
+    pub(crate) allow: Vec<Allow>,
 }
 
+/// One condition of a restricted room.
 #[derive(Deserialize)]
-struct Allow {
+pub(crate) struct Allow {
     #[serde(rename = "type", default)]
     kind: String,
     #[serde(default)]
     room_id: Option<OwnedRoomId>,
+}
+
+impl JoinRules {
+    /// The rooms whose members may join.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = &OwnedRoomId> {
+        let rooms = self.allow.iter().filter(|a| a.kind == "m.room_membership");
+        rooms.filter_map(|a| a.room_id.as_ref())
+    }
 }
 
 /// In a restricted room, a user of this server who may invite, if the joining user meets a condition (spec: Client-Server
@@ -80,7 +90,7 @@ fn authorised_via(view: &View, user: User, room: Room, head: &Head) -> Reply<Opt
     let restricted =
         |rules: &JoinRules| matches!(rules.join_rule.as_str(), "restricted" | "knock_restricted");
     let Some(rules) = rules.filter(restricted) else { return Ok(None) };
-    if !meets_condition(view, user, &rules.allow)? {
+    if !meets_condition(view, user, &rules)? {
         return Err(Error::forbidden("you are in none of the rooms whose members may join"));
     }
     let power = ground::power(view, &*room::info(view, room)?, head.state)?;
@@ -90,10 +100,8 @@ fn authorised_via(view: &View, user: User, room: Room, head: &Head) -> Reply<Opt
 }
 
 /// Is the user joined to any of the rooms that are named?
-fn meets_condition(view: &View, user: User, allow: &[Allow]) -> Reply<bool> {
-    for id in
-        allow.iter().filter(|a| a.kind == "m.room_membership").filter_map(|a| a.room_id.as_deref())
-    {
+pub(crate) fn meets_condition(view: &View, user: User, rules: &JoinRules) -> Reply<bool> {
+    for id in rules.rooms() {
         if let Some(other) = room::find(view, id)?
             && room::is_joined(view, other, user)?
         {

@@ -6,14 +6,18 @@
 
 pub mod alias;
 mod append;
+mod authority;
 pub mod ban;
+mod chosen;
 pub mod create;
 pub mod delayed;
 pub mod delayed_list;
 mod delayed_rows;
 pub mod directory;
+pub mod explain;
 pub mod forget;
 mod ground;
+pub mod hierarchy;
 pub mod invite;
 pub mod join;
 pub mod kick;
@@ -27,10 +31,11 @@ pub mod receipt;
 pub mod redact;
 mod redaction;
 mod relate;
-mod render;
+pub mod resolve;
 pub mod send;
 pub mod state;
 pub mod sticky;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 pub mod thread_subscription;
@@ -38,7 +43,7 @@ pub mod typing;
 pub mod unban;
 pub mod upgrade;
 
-pub use append::{Appended, New, append, append_as, append_sticky};
+pub use append::{Appended, Manner, New, append, append_as, append_so};
 pub use ground::power;
 pub use membership::refresh_profile;
 pub use once::once;

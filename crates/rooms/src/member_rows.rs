@@ -9,7 +9,7 @@ use store::{
     Tx, View,
     event::Stored,
     room,
-    schema::{ACCOUNTS, Head, MEMBERS, Member, Membership, ROOMS_OF, Standing},
+    schema::{ACCOUNTS, GHOSTS, Head, Member, Membership, ROOMS_OF, Standing},
     state::Root,
     user,
 };
@@ -47,12 +47,12 @@ pub(crate) fn check_invitee(view: &View, id: &UserId) -> Reply<()> {
     if !user::is_local(view, id) {
         return Err(crate::no_federation());
     }
-    let account = match user::find(view, id)? {
-        Some(user) => view.get(&ACCOUNTS, (user,))?,
-        None => None,
-    };
+    let user = user::find(view, id)?;
+    let account = user.map_or(Ok(None), |user| view.get(&ACCOUNTS, (user,)))?;
     match account {
         Some(account) if !account.deactivated => Ok(()),
+        // An application service answers for them, and makes the account when it is told of the invite.
+        None if user.map_or(Ok(false), |user| view.has(&GHOSTS, (user,)))? => Ok(()),
         _ => Err(Error::not_found(format!("there is no user {id}"))),
     }
 }
@@ -70,9 +70,8 @@ pub(crate) fn apply(
 ) -> Reply<User> {
     let standing = change.standing;
     let target = user::intern(tx, change.target)?;
-    let old = tx.get(&MEMBERS, (room, target))?.map(|member| member.standing);
-    count(head, old, standing);
-    tx.put(&MEMBERS, (room, target), &Member { standing, event });
+    let old = room::set_member(tx, room, target, Member { standing, event })?;
+    count(head, old.map(|member| member.standing), standing);
     let past = tx.get(&ROOMS_OF, (target, room))?;
     // Who forgot the room begins anew.
     let was_joined = past.as_ref().is_some_and(|past| past.was_joined && !past.forgotten);

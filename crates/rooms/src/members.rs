@@ -1,109 +1,11 @@
-//! Who is in a room (`/rooms/{roomId}/members`, `/joined_members`), and in which rooms one is (`/joined_rooms`).
+//! In which rooms one is (`GET /joined_rooms`), alone or with another (`GET /mutual_rooms`).
 
-use base::{Event, Reply, Room, Seq, User};
-use protocol::json::quote;
-use ruma::{OwnedRoomId, RoomId};
-use serde::Deserialize;
-use serde_json::Value;
-use store::{
-    View, event, room,
-    schema::Standing,
-    state::{self, Part},
-    user,
-};
+use base::{Error, Reply, Room, User};
+use ruma::{OwnedRoomId, UserId};
+use store::{View, room, user};
 
-use crate::{
-    render,
-    state::{Seen, membership_of, seen},
-};
-
-/// Which memberships are asked for. With both, one of the two conditions is enough (spec: `GET …/members`).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
-    /// Only this membership.
-    pub membership: Option<Standing>,
-    /// Any but this membership.
-    pub not_membership: Option<Standing>,
-}
-
-impl Wanted {
-    fn lets(self, standing: Standing) -> bool {
-        let (only, not) = (self.membership, self.not_membership);
-        (only.is_none() && not.is_none())
-            || only.is_some_and(|only| only == standing)
-            || not.is_some_and(|not| not != standing)
-    }
-}
-
-/// The membership events of a room as a JSON array: now, or at a position, but never later than the user's own leaving.
-///
-/// # Errors
-/// 403 `M_FORBIDDEN` for who was never in the room.
-pub fn members(
-    view: &View,
-    user: User,
-    room_id: &RoomId,
-    at: Option<Seq>,
-    wanted: Wanted,
-) -> Reply<String> {
-    let room = crate::room_of(view, room_id)?;
-    let mut parts = Vec::new();
-    for event in membership_events(view, user, room, at)? {
-        let event = event::load(view, event)?;
-        if event.is_state("m.room.member") && membership_of(&event).is_some_and(|s| wanted.lets(s))
-        {
-            parts.push(render::client_event(view, &event, room_id.as_str())?);
-        }
-    }
-    Ok(format!("[{}]", parts.join(",")))
-}
-
-fn membership_events(view: &View, user: User, room: Room, at: Option<Seq>) -> Reply<Vec<Event>> {
-    let root = match (seen(view, user, room)?, at) {
-        (Seen::Now, None) => room::head(view, room)?.state,
-        (Seen::Now, Some(at)) => room::state_at(view, room, at)?,
-        (Seen::UntilLeft(left), None) => event::load(view, left)?.row.after,
-        (Seen::UntilLeft(left), Some(at)) => {
-            let left = event::order(view, left)?.unwrap_or_default();
-            room::state_at(view, room, at.min(left))?
-        }
-    };
-    state::list(view, root, Part::Only("m.room.member"))
-}
-
-/// The joined members with name and avatar: a JSON object by user id.
-///
-/// # Errors
-/// 403 `M_FORBIDDEN` for who is not in the room.
-pub fn joined(view: &View, user: User, room_id: &RoomId) -> Reply<String> {
-    #[derive(Deserialize)]
-    struct Profile {
-        #[serde(default)]
-        displayname: Value,
-        #[serde(default)]
-        avatar_url: Value,
-    }
-    let room = crate::room_of(view, room_id)?;
-    if !room::is_joined(view, room, user)? {
-        return Err(crate::not_in_room());
-    }
-    let mut parts = Vec::new();
-    for (user, member) in room::members(view, room)? {
-        if member.standing != Standing::Join {
-            continue;
-        }
-        let id = quote(user::id(view, user)?.as_str());
-        let mut fields = Vec::with_capacity(2);
-        if let Some(profile) = event::load(view, member.event)?.content_as::<Profile>() {
-            let named = [("display_name", profile.displayname), ("avatar_url", profile.avatar_url)];
-            for (key, value) in named.into_iter().filter(|(_, value)| value.is_string()) {
-                fields.push(format!(r#""{key}":{value}"#));
-            }
-        }
-        parts.push(format!("{id}:{{{}}}", fields.join(",")));
-    }
-    Ok(format!("{{{}}}", parts.join(",")))
-}
+/// Rooms of one page of `/mutual_rooms`.
+const MUTUAL_PAGE: usize = 500;
 
 /// The rooms that a user is joined to.
 ///
@@ -112,3 +14,44 @@ pub fn joined(view: &View, user: User, room_id: &RoomId) -> Reply<String> {
 pub fn joined_rooms(view: &View, user: User) -> Reply<Vec<OwnedRoomId>> {
     room::joined_rooms(view, user)?.iter().map(|room| room::id(view, *room)).collect()
 }
+
+/// Rooms in which two users are.
+#[derive(Debug, Default, PartialEq)]
+pub struct Mutual {
+    /// One page of them.
+    pub joined: Vec<OwnedRoomId>,
+    /// How many they are in all.
+    pub count: usize,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// The rooms that a user shares with another. Of whom this server has never heard, there are none.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM` for oneself, and for a token that is not one of ours.
+pub fn mutual(view: &View, user: User, other: &UserId, from: Option<&str>) -> Reply<Mutual> {
+    let other = user::find(view, other)?;
+    if other == Some(user) {
+        return Err(Error::invalid_param("the rooms that you share with yourself are all of them"));
+    }
+    let after = match from {
+        None => Room(0),
+        Some(token) => {
+            let number = token.strip_prefix('m').and_then(|n| n.parse().ok());
+            Room(number.ok_or_else(|| Error::invalid_param("not a token of this endpoint"))?)
+        }
+    };
+    let Some(other) = other else { return Ok(Mutual::default()) };
+    // Both are in the order of the rooms' numbers.
+    let (mine, theirs) = (room::joined_rooms(view, user)?, room::joined_rooms(view, other)?);
+    let shared = || mine.iter().filter(|room| theirs.binary_search(room).is_ok());
+    let mut page = shared().filter(|room| **room > after);
+    let rooms: Vec<Room> = page.by_ref().take(MUTUAL_PAGE).copied().collect();
+    let next = page.next().and(rooms.last()).map(|last| format!("m{}", last.0));
+    let joined = rooms.into_iter().map(|room| room::id(view, room)).collect::<Reply<_>>()?;
+    Ok(Mutual { joined, count: shared().count(), next })
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use ruma::{OwnedEventId, RoomId};
 use serde_json::value::RawValue;
 use store::Tx;
 
-use crate::{New, Txn, append, once};
+use crate::{Manner, New, Txn, append, once};
 
 /// Sends a message event, once for each transaction id.
 ///
@@ -19,20 +19,21 @@ pub fn send(
     content: &RawValue,
     txn: Txn<'_>,
 ) -> Reply<OwnedEventId> {
-    send_sticky(tx, user, room_id, kind, (content, None), txn)
+    send_so(tx, user, room_id, kind, content, txn, Manner::default())
 }
 
-/// The same, for an event that is to be sticky for so many milliseconds (MSC4354).
+/// The same, sent in a manner of its own.
 ///
 /// # Errors
-/// As [`append`](append::append).
-pub fn send_sticky(
+/// As [`send`].
+pub fn send_so(
     tx: &mut Tx,
     user: User,
     room_id: &RoomId,
     kind: &str,
-    (content, sticky_ms): (&RawValue, Option<u64>),
+    content: &RawValue,
     txn: Txn<'_>,
+    manner: Manner,
 ) -> Reply<OwnedEventId> {
     once(tx, user, txn, |tx| {
         let room = crate::room_of(tx, room_id)?;
@@ -43,6 +44,6 @@ pub fn send_sticky(
             content: content.to_owned(),
             redacts: None,
         };
-        append::append_sticky(tx, room, new, sticky_ms)
+        append::append_so(tx, room, new, false, manner)
     })
 }

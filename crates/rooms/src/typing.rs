@@ -28,3 +28,6 @@ pub fn permit(
     }
     Ok((room, UnixMs(view.now().0 + timeout_ms.min(TYPING_MS_MAX))))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! Replacing a room by one of another version (`POST /rooms/{roomId}/upgrade`; spec: Client-Server API, "Room Upgrades").
 
 use base::{Error, Reply, Room, User};
-use protocol::version::{room_id_is_create_id, supported};
+use protocol::{
+    transfer,
+    version::{room_id_is_create_id, supported},
+};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId};
 use serde_json::{Map, Value, json};
 use store::{
@@ -60,11 +63,14 @@ pub fn upgrade(
         creation_content(tx, &info, head.state, version, additional_creators, predecessor)?;
     let new = create::found(tx, user, version, content)?;
     create::enter(tx, new, user, &id)?;
-    let levels = content_of(tx, head.state, LEVELS)?;
+    let levels = content_of(tx, head.state, LEVELS)?.map(transfer::power_levels);
     let first = first_levels(tx, &info, new, levels.clone().unwrap_or_default(), &id)?;
     create::set(tx, new, user, LEVELS, &Value::Object(first))?;
     for kind in TRANSFERRED {
-        if let Some(content) = content_of(tx, head.state, kind)? {
+        if let Some(mut content) = content_of(tx, head.state, kind)? {
+            if kind == "m.room.join_rules" {
+                content = transfer::join_rules(version, content);
+            }
             create::set(tx, new, user, kind, &Value::Object(content))?;
         }
     }

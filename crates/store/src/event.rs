@@ -5,15 +5,15 @@
 
 use std::{ops::Range, sync::Arc};
 
-use base::{Error, Event, Reply};
+use base::{Error, Event, Reply, Room, UnixMs};
 use ruma::{EventId, OwnedEventId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     log,
-    schema::{EVENT_IDS, EVENTS, EventRow, ORDER},
-    view::{CacheSpace, Tx, View},
+    schema::{BY_TIME, EVENT_IDS, EVENTS, EventRow, ORDER, TIMELINE},
+    view::{Announced, CacheSpace, Tx, View},
 };
 
 /// An event, decoded.
@@ -101,6 +101,17 @@ pub fn rest(view: &View, event: Event) -> Reply<String> {
     view.codec().decompress(&row.rest)
 }
 
+/// Events with their federation remainders, in the order asked, past the cache and in one trip.
+pub fn whole(view: &View, events: &[Event]) -> Reply<Vec<(Stored, String)>> {
+    let rows = view.get_many(&EVENTS, events.iter().map(|event| (*event,)))?;
+    let both = |(event, row): (&Event, Option<EventRow>)| {
+        let row = row.ok_or_else(|| Error::fault(format!("event {event} is missing")))?;
+        let rest = view.codec().decompress(&row.rest)?;
+        Ok((decode(view, *event, row)?, rest))
+    };
+    events.iter().zip(rows).map(both).collect()
+}
+
 /// The place of an event in its room's timeline, which is a log position.
 pub fn order(view: &View, event: Event) -> Reply<Option<base::Seq>> {
     view.get(&ORDER, (event,))
@@ -119,6 +130,13 @@ pub fn insert(
     row.rest = tx.codec().compress(rest);
     tx.put_new(&EVENT_IDS, (id.as_str().to_owned(),), &event);
     tx.put_new(&EVENTS, (event,), &row);
+}
+
+/// Gives an event its place in a room's timeline: the position of the log entry that announces it.
+pub fn place(tx: &mut Tx, room: Room, event: Event, sent_at: UnixMs, at: Announced) {
+    tx.put_at(&ORDER, at, move |seq| ((event,), seq));
+    tx.put_at(&TIMELINE, at, move |seq| ((room, seq), event));
+    tx.put_new(&BY_TIME, (room, sent_at, event), &());
 }
 
 /// Replaces the client's part of an event by its redacted form and announces it.

@@ -5,6 +5,7 @@
 //! are dense and never reused; a value read is the value that was written under that key, or a fault.
 #![forbid(unsafe_code)]
 
+pub mod activity;
 mod cache;
 mod codec;
 mod committer;
@@ -44,7 +45,7 @@ pub use keyspace::{Keyspace, Kind, Owned, Tenant};
 pub use kv::Direction;
 pub use lane::Lane;
 pub use presence::{Shown as PresenceShown, State as PresenceState};
-pub use tail::Listener;
+pub use tail::{Listener, RoomListener};
 pub use txn::Txn;
 pub use typing::Typing;
 pub use value::Value;
@@ -302,9 +303,17 @@ impl Store {
     pub fn watch_head(&self) -> watch::Receiver<Seq> {
         self.shared.tail.watch()
     }
+    /// Changes whenever something that lives in memory only (who types) has changed in some room.
+    pub fn watch_nudges(&self) -> watch::Receiver<u64> {
+        self.shared.tail.watch_nudges()
+    }
     /// Registers interest in whatever concerns a user: see [`Listener`].
     pub fn listen(&self, user: User) -> Listener {
         self.shared.tail.listen(self.tenant, user)
+    }
+    /// Registers interest in one room, for somebody who is not in it: see [`RoomListener`].
+    pub fn listen_room(&self, room: Room) -> RoomListener {
+        self.shared.tail.listen_room(self.tenant, room)
     }
 
     /// Sets or ends a user's typing notice and wakes the room.

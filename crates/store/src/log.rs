@@ -74,6 +74,11 @@ pub enum Entry {
         /// Whose.
         user: User,
     },
+    /// A user's pushers changed.
+    Pushers {
+        /// Whose.
+        user: User,
+    },
     /// A user subscribed to a thread, or unsubscribed from it.
     ThreadSubscription {
         /// Who.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Error, Reply, Room, Seq, User};
+use base::{Error, Event, Reply, Room, Seq, User};
 use kv::Direction;
 use ruma::{OwnedRoomId, RoomId};
 use serde::Deserialize;
@@ -10,11 +10,11 @@ use serde::Deserialize;
 use crate::{
     event::{self, Stored},
     schema::{
-        HEADS, Head, MEMBERS, Member, Membership, ROOM_IDS, ROOMS, ROOMS_OF, RoomInfo, Standing,
-        TIMELINE,
+        HEADS, Head, MEMBERS, MEMBERS_IN_ORDER, Member, Membership, ROOM_IDS, ROOMS, ROOMS_OF,
+        RoomInfo, Standing, TIMELINE,
     },
     state::{self, Root},
-    view::{CacheSpace, View},
+    view::{CacheSpace, Tx, View},
 };
 
 static INFOS: CacheSpace = CacheSpace { tag: 4, owned: None };
@@ -65,8 +65,97 @@ pub fn is_joined(view: &View, room: Room, user: User) -> Reply<bool> {
 
 /// All who ever stood to the room, with how they stand now.
 pub fn members(view: &View, room: Room) -> Reply<Vec<(User, Member)>> {
-    let rows: Vec<((Room, User), Member)> = view.under(&MEMBERS, (room,), MEMBERS_MAX)?;
+    members_upto(view, room, MEMBERS_MAX)
+}
+
+/// As [`members`], at most `limit`, in the order of the users' numbers.
+pub fn members_upto(view: &View, room: Room, limit: usize) -> Reply<Vec<(User, Member)>> {
+    let rows: Vec<((Room, User), Member)> = view.under(&MEMBERS, (room,), limit)?;
     Ok(rows.into_iter().map(|((_, user), member)| (user, member)).collect())
+}
+
+/// Writes how a user stands to a room, from the room's side; returns how they stood before.
+pub fn set_member(tx: &mut Tx, room: Room, user: User, member: Member) -> Reply<Option<Member>> {
+    let old = tx.get(&MEMBERS, (room, user))?;
+    if let Some(old) = old {
+        tx.delete(&MEMBERS_IN_ORDER, (room, group(old.standing), old.event));
+    }
+    tx.put(&MEMBERS, (room, user), &member);
+    tx.put(&MEMBERS_IN_ORDER, (room, group(member.standing), member.event), &user);
+    Ok(old)
+}
+
+/// The first members by the order of their member events, at most `limit`: those who are joined or invited, or (`here`
+/// false) those who left or were banned.
+pub fn first_members(view: &View, room: Room, here: bool, limit: usize) -> Reply<Vec<User>> {
+    let rows: Vec<((Room, u8, Event), User)> =
+        view.under(&MEMBERS_IN_ORDER, (room, if here { HERE } else { GONE }), limit)?;
+    Ok(rows.into_iter().map(|(_, user)| user).collect())
+}
+
+fn group(standing: Standing) -> u8 {
+    match standing {
+        Standing::Join | Standing::Invite => HERE,
+        Standing::Leave | Standing::Ban => GONE,
+        Standing::Knock => 2,
+    }
+}
+
+const HERE: u8 = 0;
+const GONE: u8 = 1;
+
+/// Joined or invited.
+pub fn is_here(standing: Standing) -> bool {
+    matches!(standing, Standing::Join | Standing::Invite)
+}
+
+/// The `membership` of a member event.
+pub fn standing(event: &Stored) -> Option<Standing> {
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        membership: std::borrow::Cow<'a, str>,
+    }
+    Standing::parse(&event.content_as::<Content<'_>>()?.membership)
+}
+
+/// When somebody was last in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// Their last member event as one who was joined.
+    pub joined: Event,
+    /// The one by which they left, or were put out.
+    pub left: Event,
+}
+
+/// Steps back through somebody's member events: more changes than this are not made by people.
+const MEMBER_STEPS_MAX: usize = 1_000;
+
+/// When somebody who is not in a room was last in it, found from their newest member event. Invites, knocks and bans
+/// since then change nothing of what they may see.
+pub fn last_stay(view: &View, newest: Event) -> Reply<Option<Stay>> {
+    let mut left = newest;
+    for _ in 0..MEMBER_STEPS_MAX {
+        let Some(joined) = event::load(view, left)?.row.replaces else { return Ok(None) };
+        if standing(&*event::load(view, joined)?) == Some(Standing::Join) {
+            return Ok(Some(Stay { joined, left }));
+        }
+        left = joined;
+    }
+    Ok(None)
+}
+
+/// The member event by which somebody's stay began, found from any of its later ones: changes of name are no joins.
+pub fn stay_began(view: &View, member: Event) -> Reply<Event> {
+    let mut at = member;
+    for _ in 0..MEMBER_STEPS_MAX {
+        let Some(before) = event::load(view, at)?.row.replaces else { break };
+        if standing(&*event::load(view, before)?) != Some(Standing::Join) {
+            break;
+        }
+        at = before;
+    }
+    Ok(at)
 }
 
 /// The rooms that a user is joined to, in the order of their numbers.

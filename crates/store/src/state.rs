@@ -113,6 +113,15 @@ impl Node {
     }
 }
 
+impl crate::value::Value for Slot {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0)
+    }
+    fn take(_: u8, payload: &[u8]) -> Option<Self> {
+        payload.try_into().ok().map(Slot)
+    }
+}
+
 impl crate::value::Value for NodeId {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0)
@@ -137,9 +146,13 @@ fn node(view: &View, id: NodeId) -> Reply<std::sync::Arc<Node>> {
     })
 }
 
-/// The event in a slot.
+/// The event with this type and state key.
 pub fn get(view: &View, root: Root, kind: &str, state_key: &str) -> Reply<Option<Event>> {
-    let slot = Slot::of(kind, state_key);
+    get_at(view, root, Slot::of(kind, state_key))
+}
+
+/// The event in a slot.
+pub fn get_at(view: &View, root: Root, slot: Slot) -> Reply<Option<Event>> {
     let Root(Some(mut id)) = root else { return Ok(None) };
     loop {
         match &*node(view, id)? {
@@ -211,6 +224,8 @@ pub fn list(view: &View, root: Root, part: Part<'_>) -> Reply<Vec<Event>> {
 /// One slot in which two maps differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
+    /// The slot.
+    pub slot: Slot,
     /// The event in the first map.
     pub before: Option<Event>,
     /// The event in the second map.
@@ -234,11 +249,15 @@ fn diff_nodes(
         return Ok(());
     }
     let (Some(ia), Some(ib)) = (a, b) else {
-        let (one, swap) = if a.is_some() { (a, false) } else { (b, true) };
-        for event in list(view, Root(one), Part::All)? {
-            let side = |is: bool| is.then_some(event);
-            out.push(Change { before: side(!swap), after: side(swap) });
+        let mut only = Vec::new();
+        if let Some(id) = a.or(b) {
+            entries(view, &*node(view, id)?, &mut only)?;
         }
+        out.extend(only.into_iter().map(|(slot, event)| Change {
+            slot,
+            before: a.is_some().then_some(event),
+            after: b.is_some().then_some(event),
+        }));
         return Ok(());
     };
     let (na, nb) = (node(view, ia)?, node(view, ib)?);
@@ -263,10 +282,11 @@ fn diff_nodes(
     for (slot, event) in before {
         let now = after.remove(&slot);
         if now != Some(event) {
-            out.push(Change { before: Some(event), after: now });
+            out.push(Change { slot, before: Some(event), after: now });
         }
     }
-    out.extend(after.into_values().map(|e| Change { before: None, after: Some(e) }));
+    let added = |(slot, event)| Change { slot, before: None, after: Some(event) };
+    out.extend(after.into_iter().map(added));
     Ok(())
 }
 
@@ -284,12 +304,44 @@ fn entries(view: &View, of: &Node, out: &mut Vec<(Slot, Event)>) -> Reply<()> {
 
 /// The map with one slot set.
 pub fn set(tx: &mut Tx, root: Root, kind: &str, state_key: &str, event: Event) -> Reply<Root> {
-    let slot = Slot::of(kind, state_key);
-    let made = match root.0 {
-        None => Node::Leaf(vec![(slot, event)]),
-        Some(id) => with(tx, id, slot, event)?,
-    };
-    Ok(Root(Some(write(tx, &made))))
+    apply(tx, root, vec![(Slot::of(kind, state_key), Some(event))])
+}
+
+/// The map with slots set (`Some`) or taken out (`None`). Writes each new node once, however many slots change. Of several
+/// changes of one slot the last counts.
+pub fn apply(tx: &mut Tx, root: Root, mut changes: Vec<Edit>) -> Reply<Root> {
+    changes.reverse();
+    changes.sort_by_key(|(slot, _)| *slot);
+    changes.dedup_by_key(|(slot, _)| *slot);
+    let part = edit(tx, root.0, &changes)?;
+    Ok(Root(part.map(|part| part.write(tx))))
+}
+
+/// What becomes of a slot.
+pub type Edit = (Slot, Option<Event>);
+
+/// A part of a map that is being made.
+enum Piece {
+    /// A node that is there already, and how many entries it holds.
+    Old(NodeId, u32),
+    /// A node that is not yet written; those below it are.
+    New(Node),
+}
+
+impl Piece {
+    fn count(&self) -> usize {
+        match self {
+            Piece::Old(_, count) => *count as usize,
+            Piece::New(node) => node.count(),
+        }
+    }
+
+    fn write(self, tx: &mut Tx) -> NodeId {
+        match self {
+            Piece::Old(id, _) => id,
+            Piece::New(node) => write(tx, &node),
+        }
+    }
 }
 
 fn write(tx: &mut Tx, made: &Node) -> NodeId {
@@ -301,52 +353,95 @@ fn write(tx: &mut Tx, made: &Node) -> NodeId {
     id
 }
 
-/// The node that holds what node `id` holds, and the entry. Writes its new descendants, not itself.
-fn with(tx: &mut Tx, id: NodeId, slot: Slot, event: Event) -> Reply<Node> {
+/// The part that holds what node `id` holds, changed; `None` if that is nothing. `changes` are sorted.
+fn edit(tx: &mut Tx, id: Option<NodeId>, changes: &[Edit]) -> Reply<Option<Piece>> {
+    let Some(id) = id else {
+        let added = changes.iter().filter_map(|(slot, event)| Some((*slot, (*event)?))).collect();
+        return Ok(made_of(tx, added));
+    };
     let old = node(tx, id)?;
     match &*old {
+        _ if changes.is_empty() => Ok(Some(Piece::Old(id, old.count() as u32))),
         Node::Leaf(entries) => {
             let mut entries = entries.clone();
-            match entries.binary_search_by_key(&slot, |(s, _)| *s) {
-                Ok(at) => {
-                    if let Some(entry) = entries.get_mut(at) {
-                        entry.1 = event;
+            for (slot, event) in changes {
+                match (entries.binary_search_by_key(slot, |(s, _)| *s), event) {
+                    (Ok(at), Some(event)) => {
+                        if let Some(entry) = entries.get_mut(at) {
+                            entry.1 = *event;
+                        }
                     }
+                    (Ok(at), None) => drop(entries.remove(at)),
+                    (Err(at), Some(event)) => entries.insert(at, (*slot, *event)),
+                    (Err(_), None) => {}
                 }
-                Err(at) => entries.insert(at, (slot, event)),
             }
-            Ok(build(tx, entries))
+            Ok(made_of(tx, entries))
         }
         Node::Branch { depth, sample, children } => {
-            let shared = sample.common(&slot);
-            if shared < usize::from(*depth) {
-                // The slot parts from all of them earlier: a branch above.
-                let leaf = write(tx, &Node::Leaf(vec![(slot, event)]));
-                let mut pair = vec![
-                    (sample.nibble(shared), id, old.count() as u32),
-                    (slot.nibble(shared), leaf, 1),
-                ];
-                pair.sort_unstable_by_key(|c| c.0);
-                return Ok(branch(shared, pair, old.sample().unwrap_or(slot).min(slot)));
-            }
-            let mut children = children.clone();
-            let nibble = slot.nibble(usize::from(*depth));
-            match children.binary_search_by_key(&nibble, |c| c.0) {
-                Ok(at) => {
-                    if let Some(child) = children.get_mut(at) {
-                        let made = with(tx, child.1, slot, event)?;
-                        child.2 = made.count() as u32;
-                        child.1 = write(tx, &made);
-                    }
-                }
-                Err(at) => {
-                    let leaf = write(tx, &Node::Leaf(vec![(slot, event)]));
-                    children.insert(at, (nibble, leaf, 1));
-                }
-            }
-            Ok(branch(usize::from(*depth), children, (*sample).min(slot)))
+            // A new slot may part from all that are here earlier than they do: then there is a branch above.
+            let added = changes.iter().filter(|(_, event)| event.is_some());
+            let earliest = added.map(|(slot, _)| sample.common(slot)).min();
+            let at = usize::from(*depth);
+            let depth = earliest.unwrap_or(at).min(at);
+            let above = [(sample.nibble(depth), id, old.count() as u32)];
+            let children = if depth < at { &above[..] } else { children };
+            edit_children(tx, depth, *sample, children, changes)
         }
     }
+}
+
+/// The part with these children at `depth`, changed. `sample` is the smallest slot below them.
+fn edit_children(
+    tx: &mut Tx,
+    depth: usize,
+    sample: Slot,
+    children: &[(u8, NodeId, u32)],
+    changes: &[Edit],
+) -> Reply<Option<Piece>> {
+    let mut parts: Vec<(u8, Piece)> = Vec::with_capacity(16);
+    for nibble in 0..16 {
+        // What is to be taken out may have nothing in common with what is here.
+        let here =
+            |(slot, _): &&Edit| slot.nibble(depth) == nibble && slot.common(&sample) >= depth;
+        let changes: Vec<Edit> = changes.iter().filter(here).copied().collect();
+        let child = children.iter().find(|child| child.0 == nibble);
+        let part = match child {
+            Some((_, id, count)) if changes.is_empty() => Some(Piece::Old(*id, *count)),
+            child => edit(tx, child.map(|child| child.1), &changes)?,
+        };
+        parts.extend(part.map(|part| (nibble, part)));
+    }
+    if parts.iter().map(|(_, part)| part.count()).sum::<usize>() <= LEAF_MAX {
+        let mut all = Vec::new();
+        for (_, part) in parts {
+            match part {
+                Piece::New(node) => entries(tx, &node, &mut all)?,
+                Piece::Old(id, _) => entries(tx, &*node(tx, id)?, &mut all)?,
+            }
+        }
+        return Ok(made_of(tx, all));
+    }
+    if parts.len() == 1 {
+        return Ok(parts.pop().map(|(_, part)| part));
+    }
+    let first = match parts.first() {
+        Some((nibble, Piece::Old(..))) if *nibble == sample.nibble(depth) => Some(sample),
+        Some((_, Piece::Old(id, _))) => node(tx, *id)?.sample(),
+        Some((_, Piece::New(node))) => node.sample(),
+        None => None,
+    };
+    let write = |(nibble, part): (u8, Piece)| {
+        let count = part.count() as u32;
+        (nibble, part.write(tx), count)
+    };
+    let children = parts.into_iter().map(write).collect();
+    Ok(Some(Piece::New(branch(depth, children, first.unwrap_or(sample)))))
+}
+
+/// The part with these entries.
+fn made_of(tx: &mut Tx, entries: Vec<(Slot, Event)>) -> Option<Piece> {
+    (!entries.is_empty()).then(|| Piece::New(build(tx, entries)))
 }
 
 /// The smallest slot serves as the sample, so that a node's bytes depend only on what it holds.

@@ -26,6 +26,7 @@ const NUDGED_MAX: usize = 100;
 pub(crate) struct Tail {
     ring: RwLock<Ring>,
     sleepers: Mutex<HashMap<Tenant, Sleepers>>,
+    nudges: watch::Sender<u64>,
     head: watch::Sender<Seq>,
 }
 
@@ -40,7 +41,12 @@ struct Ring {
 impl Tail {
     pub(crate) fn new(head: Seq) -> Tail {
         let ring = Ring { entries: VecDeque::new(), before: head };
-        Tail { ring: RwLock::new(ring), sleepers: Mutex::default(), head: watch::Sender::new(head) }
+        Tail {
+            ring: RwLock::new(ring),
+            sleepers: Mutex::default(),
+            nudges: watch::Sender::new(0),
+            head: watch::Sender::new(head),
+        }
     }
 
     /// The last position that has been taken in.
@@ -104,6 +110,10 @@ impl Tail {
         if let Some(of_tenant) = self.sleepers.lock().get_mut(&tenant) {
             of_tenant.wake_room(room);
         }
+        self.nudges.send_modify(|n| *n += 1);
+    }
+    pub(crate) fn watch_nudges(&self) -> watch::Receiver<u64> {
+        self.nudges.subscribe()
     }
 
     /// Something of little weight has changed for those who share these rooms with a user. In rooms in which many listen,
@@ -130,6 +140,15 @@ impl Tail {
         Listener { tail: self.clone(), tenant, user, signal }
     }
 
+    /// Registers interest in one room, whoever asks: for those who look into a room that they are not in.
+    pub(crate) fn listen_room(self: &Arc<Self>, tenant: Tenant, room: Room) -> RoomListener {
+        let mut all = self.sleepers.lock();
+        let watched = all.entry(tenant).or_default().watched.entry(room).or_default();
+        watched.listeners += 1;
+        let signal = watched.signal.subscribe();
+        RoomListener { tail: self.clone(), tenant, room, signal }
+    }
+
     /// Users in the index, for metrics.
     pub(crate) fn sleepers(&self) -> usize {
         self.sleepers
@@ -144,7 +163,15 @@ impl Tail {
 struct Sleepers {
     users: HashMap<User, Slot>,
     by_room: HashMap<Room, HashSet<User>>,
+    watched: HashMap<Room, Watched>,
     idle: usize,
+}
+
+/// A room that somebody looks into: see [`RoomListener`].
+#[derive(Default)]
+struct Watched {
+    signal: watch::Sender<u64>,
+    listeners: usize,
 }
 
 struct Slot {
@@ -192,7 +219,7 @@ impl Sleepers {
                     self.wake_user(*target);
                 }
             }
-            Entry::Redacted { .. } | Entry::Profile { .. } => {}
+            Entry::Redacted { .. } | Entry::Profile { .. } | Entry::Pushers { .. } => {}
             Entry::Receipt { user, private: true, .. }
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }
@@ -210,6 +237,9 @@ impl Sleepers {
     }
 
     fn wake_room(&self, room: Room) {
+        if let Some(watched) = self.watched.get(&room) {
+            watched.signal.send_modify(|n| *n += 1);
+        }
         for user in self.by_room.get(&room).into_iter().flatten() {
             self.wake_user(*user);
         }
@@ -284,6 +314,39 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(sleepers) = self.tail.sleepers.lock().get_mut(&self.tenant) {
             sleepers.stop_listening(self.user);
+        }
+    }
+}
+
+/// A registered interest in one room. Made *before* the store is read, so that nothing falls between.
+pub struct RoomListener {
+    tail: Arc<Tail>,
+    tenant: Tenant,
+    room: Room,
+    signal: watch::Receiver<u64>,
+}
+
+impl RoomListener {
+    /// Forgets what has happened so far: call it before reading the store.
+    pub fn mark_seen(&mut self) {
+        self.signal.mark_unchanged();
+    }
+
+    /// Returns when something has happened in the room since [`RoomListener::mark_seen`].
+    pub async fn changed(&mut self) {
+        // The sender lives as long as its listeners, so the channel cannot be closed.
+        let _ = self.signal.changed().await;
+    }
+}
+
+impl Drop for RoomListener {
+    fn drop(&mut self) {
+        let mut all = self.tail.sleepers.lock();
+        let Some(sleepers) = all.get_mut(&self.tenant) else { return };
+        let Some(watched) = sleepers.watched.get_mut(&self.room) else { return };
+        watched.listeners = watched.listeners.saturating_sub(1);
+        if watched.listeners == 0 {
+            sleepers.watched.remove(&self.room);
         }
     }
 }

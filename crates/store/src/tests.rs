@@ -502,16 +502,51 @@ proptest! {
         let all = if apart { more } else { [before, more].concat() };
         let (b, after) = build(&store, all);
         let mut changes = store.read_here(|view| state::diff(view, a, b)).unwrap();
-        changes.sort_by_key(|c| (c.before, c.after));
+        changes.sort_by_key(|c| c.slot);
         let mut want = Vec::new();
+        let slot = |(kind, key): &(String, String)| state::Slot::of(kind, key);
         for (key, event) in &after {
             let was = naive.remove(key);
             if was != Some(*event) {
-                want.push(state::Change { before: was, after: Some(*event) });
+                want.push(state::Change { slot: slot(key), before: was, after: Some(*event) });
             }
         }
-        want.extend(naive.into_values().map(|e| state::Change { before: Some(e), after: None }));
-        want.sort_by_key(|c| (c.before, c.after));
+        want.extend(naive.iter().map(|(key, event)| {
+            state::Change { slot: slot(key), before: Some(*event), after: None }
+        }));
+        want.sort_by_key(|c| c.slot);
         prop_assert_eq!(changes, want);
+    }
+
+    #[test]
+    fn many_changes_at_once_lead_where_one_after_the_other_does_and_nothing_stays_of_what_is_taken_out(
+        before in proptest::collection::vec((0u8..3, 0u16..300, 1u64..50), 0..300),
+        sets in proptest::collection::vec((0u8..3, 0u16..300, 50u64..90), 0..60),
+        takes in proptest::collection::vec((0u8..4, 0u16..300), 0..200),
+        emptied: bool,
+    ) {
+        let store = store();
+        let (start, mut naive) = build(&store, before);
+        let name = |kind: u8, key: u16| (format!("k{kind}"), format!("s{key}"));
+        let mut taken: Vec<_> = takes.iter().map(|(kind, key)| name(*kind, *key)).collect();
+        taken.extend(naive.keys().filter(|_| emptied).cloned());
+        let mut edits = Vec::new();
+        for key in taken {
+            edits.push((state::Slot::of(&key.0, &key.1), None));
+            naive.remove(&key);
+        }
+        for (kind, key, event) in sets {
+            let key = name(kind, key);
+            edits.push((state::Slot::of(&key.0, &key.1), Some(Event(event))));
+            naive.insert(key, Event(event));
+        }
+        let ended = store.write_here(move |tx| state::apply(tx, start, edits.clone())).unwrap().value;
+        let fresh = store.write_here(move |tx| {
+            let set = |(key, event): (&(String, String), &Event)| {
+                (state::Slot::of(&key.0, &key.1), Some(*event))
+            };
+            state::apply(tx, Root::default(), naive.iter().map(set).collect())
+        }).unwrap().value;
+        prop_assert_eq!(ended, fresh);
     }
 }

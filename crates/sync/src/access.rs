@@ -2,7 +2,7 @@
 
 use base::{Error, Reply, Room, Seq, User};
 use ruma::RoomId;
-use store::{View, event, room, schema::Standing};
+use store::{View, event, room, schema::Standing, state::Root};
 
 /// How somebody may read a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,4 +39,38 @@ pub fn of(view: &View, room_id: &RoomId, viewer: User) -> Reply<Access> {
         return Ok(Access { room, upto: view.head() });
     }
     Err(forbidden())
+}
+
+/// The room's state as somebody may read it: the current one for who is joined, that of their leaving for who was, and the
+/// current one for anyone if the room's history is world-readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateAccess {
+    /// The room.
+    pub room: Room,
+    /// The last position whose state they may read.
+    pub upto: Seq,
+    /// The state there.
+    pub root: Root,
+}
+
+/// See [`StateAccess`].
+///
+/// # Errors
+/// 403 `M_FORBIDDEN` for who was never in the room, or has forgotten it; for rooms that do not exist too.
+pub fn of_state(view: &View, room_id: &RoomId, viewer: User) -> Reply<StateAccess> {
+    let forbidden = || Error::forbidden("you are not in this room");
+    let room = room::find(view, room_id)?.ok_or_else(forbidden)?;
+    let now = || Ok(StateAccess { room, upto: view.head(), root: room::head(view, room)?.state });
+    match room::membership(view, viewer, room)? {
+        Some(m) if m.standing == Standing::Join => return now(),
+        Some(m) if m.was_joined && !m.forgotten => {
+            if let Some(stay) = room::last_stay(view, m.event)? {
+                let upto = event::order(view, stay.left)?.unwrap_or_default();
+                let root = event::load(view, stay.left)?.row.after;
+                return Ok(StateAccess { room, upto, root });
+            }
+        }
+        _ => {}
+    }
+    if room::world_readable(view, room)? { now() } else { Err(forbidden()) }
 }

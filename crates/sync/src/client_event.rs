@@ -1,12 +1,17 @@
 //! An event as a client gets it: the stored text, spliced, with `unsigned` built around it.
 
-use std::{borrow::Cow, cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    sync::Arc,
+};
 
 use base::{Event, Reply, Room, Seq, User};
 use ruma::RoomVersionId;
 use serde_json::value::RawValue;
 use store::{
-    Direction, View,
+    CacheSpace, Direction, Kind, View,
     event::{self, Stored},
     room,
     schema::{ACCOUNTS, RELATIONS, Relation, SENT, SENT_DELAYED, THREADS, Thread},
@@ -15,10 +20,15 @@ use store::{
 
 use crate::{gate::Gate, json::Out, sticky};
 
+static IGNORED: CacheSpace = CacheSpace { tag: 80, owned: Some(Kind::AccountData) };
+
 /// Children looked at to bundle edits and references of one event: more are only found through `/relations`.
 const CHILDREN_MAX: usize = 500;
 /// References listed in one bundle.
 const REFERENCES_MAX: usize = 50;
+/// Children of a thread's root looked at, newest first, for a viewer from whom some replies are hidden. In a longer thread
+/// they are told of the newest replies that they may see, and of at least as many as were found.
+const REPLIES_MAX: usize = 1_000;
 
 /// Who looks, and how the event is to be written.
 pub struct Writer<'a> {
@@ -28,6 +38,10 @@ pub struct Writer<'a> {
     device: Option<&'a str>,
     room_id: Option<String>,
     fields: Option<&'a [String]>,
+    /// What users sent whom the viewer ignores is shown as if redacted.
+    veils_ignored: bool,
+    /// Whom the viewer ignores, once asked.
+    ignored: OnceCell<Vec<String>>,
     /// Senders who asked to be forgotten, as far as asked.
     erased: RefCell<HashMap<User, bool>>,
 }
@@ -35,9 +49,24 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// For events of one room. `device`: sees the transaction ids of what it sent itself.
     pub fn new(view: &'a View, gate: &'a Gate<'a>, device: Option<&'a str>) -> Writer<'a> {
-        let viewer = gate.viewer();
-        let erased = RefCell::default();
-        Writer { view, gate, viewer, device, room_id: None, fields: None, erased }
+        Writer {
+            view,
+            gate,
+            viewer: gate.viewer(),
+            device,
+            room_id: None,
+            fields: None,
+            veils_ignored: false,
+            ignored: OnceCell::default(),
+            erased: RefCell::default(),
+        }
+    }
+
+    /// Shows what ignored users sent as if it were redacted (spec: `GET …/threads`).
+    #[must_use]
+    pub fn veiling_ignored(mut self) -> Writer<'a> {
+        self.veils_ignored = true;
+        self
     }
 
     /// Adds `room_id` to each event: everywhere but in `/sync`.
@@ -108,6 +137,9 @@ impl<'a> Writer<'a> {
             return Ok(false);
         }
         let sender = stored.row.sender;
+        if self.veils_ignored && self.ignores(sender)? {
+            return Ok(true);
+        }
         let known = self.erased.borrow().get(&sender).copied();
         let erased = match known {
             Some(erased) => erased,
@@ -119,6 +151,22 @@ impl<'a> Writer<'a> {
             }
         };
         Ok(erased && self.gate.membership_at(stored)? != "join")
+    }
+
+    /// Does the viewer ignore this user?
+    pub(crate) fn ignores(&self, who: User) -> Reply<bool> {
+        let list = match self.ignored.get() {
+            Some(list) => list,
+            None => {
+                let list = ignored(self.view, self.viewer)?;
+                self.ignored.get_or_init(|| list)
+            }
+        };
+        if list.is_empty() || who == self.viewer {
+            return Ok(false);
+        }
+        let id = user::id(self.view, who)?;
+        Ok(list.iter().any(|ignored| ignored == id.as_str()))
     }
 
     fn unsigned(&self, out: &mut Out, stored: &Stored) -> Reply<()> {
@@ -133,9 +181,12 @@ impl<'a> Writer<'a> {
         }
         if let Some(replaced) = row.replaces {
             let replaced = event::load(self.view, replaced)?;
+            // The id is told to whoever sees the event (v1.19); what it said, to who may see that.
             out.key("replaces_state").text(replaced.id.as_str());
-            out.key("prev_content").raw(replaced.content());
-            out.key("prev_sender").text(user::id(self.view, replaced.row.sender)?.as_str());
+            if self.gate.shows(&replaced)? {
+                out.key("prev_content").raw(replaced.content());
+                out.key("prev_sender").text(user::id(self.view, replaced.row.sender)?.as_str());
+            }
         }
         if let Some(by) = row.redacted_by {
             let by = event::load(self.view, by)?;
@@ -195,28 +246,42 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The newest reply of a thread that the viewer may see, and how many there are. The summary knows it for whoever is
-    /// in the room; who is not (any more) is told of what they could see.
+    /// The newest reply of a thread that the viewer may see, and how many there are, without those of ignored users. The
+    /// summary knows it for who sees them all; for others they are counted.
     fn thread(&self, root: Event, thread: &Thread) -> Reply<Option<(Arc<Stored>, u64)>> {
         if thread.count == 0 {
             return Ok(None);
         }
-        let latest = event::load(self.view, thread.latest)?;
-        if self.gate.shows(&latest)? {
-            return Ok(Some((latest, thread.count)));
+        let began = event::order(self.view, root)?.unwrap_or_default();
+        let mut whole = self.gate.sees_all_since(began)?;
+        for who in &thread.participants {
+            whole = whole && !self.ignores(*who)?;
+        }
+        if whole {
+            return Ok(Some((event::load(self.view, thread.latest)?, thread.count)));
         }
         let (from, to) = ((root, Seq::ZERO), (root, Seq::MAX));
         let children: Vec<((Event, Seq), Relation)> =
-            self.view.range(&RELATIONS, from, to, Direction::Backward, CHILDREN_MAX)?;
+            self.view.range(&RELATIONS, from, to, Direction::Backward, REPLIES_MAX)?;
         let (mut newest, mut count) = (None, 0);
         for ((_, order), child) in children.iter().filter(|(_, c)| c.rel_type == "m.thread") {
-            let child = event::load(self.view, child.child)?;
-            if child.row.redacted_by.is_none() && self.gate.sees(&child, *order)? {
+            if self.shows_child(child, *order)? {
                 count += 1;
-                newest.get_or_insert(child);
+                if newest.is_none() {
+                    newest = Some(event::load(self.view, child.child)?);
+                }
             }
         }
         Ok(newest.map(|newest| (newest, count)))
+    }
+
+    /// Does a child count for the viewer? Not what is redacted, hidden, or sent by whom they ignore.
+    fn shows_child(&self, child: &Relation, order: Seq) -> Reply<bool> {
+        if self.ignores(child.sender)? {
+            return Ok(false);
+        }
+        let child = event::load(self.view, child.child)?;
+        Ok(child.row.redacted_by.is_none() && self.gate.sees(&child, order)?)
     }
 
     /// The bundle of an event inside a bundle: its edit only.
@@ -245,9 +310,8 @@ impl<'a> Writer<'a> {
         }
         let mut references = Vec::new();
         for ((_, order), child) in children.iter().filter(|(_, c)| c.rel_type == "m.reference") {
-            let child = event::load(self.view, child.child)?;
-            if child.row.redacted_by.is_none() && self.gate.sees(&child, *order)? {
-                references.push(child.id.clone());
+            if self.shows_child(child, *order)? {
+                references.push(event::load(self.view, child.child)?.id.clone());
             }
         }
         if !references.is_empty() {
@@ -295,17 +359,23 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Events of one sender that a viewer ignores (`m.ignored_user_list`) are not shown, but for state.
+/// Whom a viewer ignores (`m.ignored_user_list`): what they send is not shown, but for state.
 pub fn ignored(view: &View, viewer: User) -> Reply<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct List {
         #[serde(default)]
         ignored_users: std::collections::BTreeMap<String, Box<RawValue>>,
     }
-    let data = view
-        .get(&store::schema::ACCOUNT_DATA, (viewer, Room(0), "m.ignored_user_list".to_owned()))?;
-    let list = data.and_then(|d| serde_json::from_str::<List>(&d.content).ok());
-    Ok(list.map_or_else(Vec::new, |l| l.ignored_users.into_keys().collect()))
+    let list = view.cached(&IGNORED, u128::from(viewer.0), |view| {
+        let key = (viewer, Room(0), "m.ignored_user_list".to_owned());
+        let data = view.get(&store::schema::ACCOUNT_DATA, key)?;
+        let list = data.and_then(|d| serde_json::from_str::<List>(&d.content).ok());
+        let list: Vec<String> =
+            list.map_or_else(Vec::new, |l| l.ignored_users.into_keys().collect());
+        let bytes = list.iter().map(|id| id.len() + 24).sum();
+        Ok((list, bytes))
+    })?;
+    Ok((*list).clone())
 }
 
 /// Keeps only the named fields (dots lead into objects, a backslash takes a dot's meaning).

@@ -41,6 +41,8 @@ pub struct RoomEvents {
     pub limit: Option<usize>,
     /// Send member events only of those who matter.
     pub lazy_members: bool,
+    /// With lazy members, send them also if the device was told already.
+    pub redundant_members: bool,
     /// Count threads apart.
     pub threads_apart: bool,
 }
@@ -48,13 +50,35 @@ pub struct RoomEvents {
 impl RoomEvents {
     /// Compiles a filter.
     pub fn compile(filter: &RoomEventFilter) -> RoomEvents {
+        RoomEvents::with(filter, EventMatcher::of_room_events(filter))
+    }
+
+    /// Compiles the JSON of a filter, with what ruma's type does not read: `related_by_…` and MSC3874's `rel_types`.
+    ///
+    /// # Errors
+    /// 413 `M_TOO_LARGE`, 400 `M_INVALID_PARAM`.
+    pub fn parse(text: &str) -> Reply<RoomEvents> {
+        if text.len() > FILTER_BYTES_MAX {
+            return Err(Error::too_large("the filter is too large"));
+        }
+        let bad = |why: String| Error::invalid_param(format!("bad filter: {why}"));
+        let filter: RoomEventFilter = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let matcher = EventMatcher::parse(text).map_err(|e| bad(e.to_string()))?;
+        Ok(RoomEvents::with(&filter, matcher))
+    }
+
+    fn with(filter: &RoomEventFilter, matcher: EventMatcher) -> RoomEvents {
         use ruma::api::client::filter::LazyLoadOptions;
-        let matcher = EventMatcher::of_room_events(filter);
+        let lazy = &filter.lazy_load_options;
         RoomEvents {
             all: matcher.is_open(),
             matcher,
             limit: filter.limit.map(|n| usize::try_from(u64::from(n)).unwrap_or(usize::MAX)),
-            lazy_members: matches!(filter.lazy_load_options, LazyLoadOptions::Enabled { .. }),
+            lazy_members: matches!(lazy, LazyLoadOptions::Enabled { .. }),
+            redundant_members: matches!(
+                lazy,
+                LazyLoadOptions::Enabled { include_redundant_members: true }
+            ),
             threads_apart: filter.unread_thread_notifications,
         }
     }

@@ -1,7 +1,10 @@
 //! The one gate towards clients: which events of a room a viewer may see. It gathers what the pure rule
 //! ([`protocol::visible`]) asks for, once per version of the room's state.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
 
 use base::{Event, Reply, Room, Seq, User};
 use protocol::visible::{Around, History, Presence, Visibility, visible};
@@ -15,35 +18,61 @@ use store::{
     state::{self, Root},
 };
 
+pub use store::room::standing;
+
 /// One viewer looking at one room through one view.
 pub struct Gate<'a> {
     view: &'a View,
     room: Room,
     viewer: User,
     viewer_id: &'a UserId,
+    /// The viewer's newest member event.
+    member: Option<Event>,
     /// The last position at which the viewer joined; `MAX` while they are in.
     last_join: Option<Seq>,
+    past: Past,
     at_root: RefCell<HashMap<Root, (History, Presence)>>,
     of_event: RefCell<HashMap<Event, History>>,
+    /// See [`Gate::sees_all_since`].
+    all_since: Cell<Option<Seq>>,
 }
 
-/// Steps back through somebody's member events to find the last join: more changes than this since are not
-/// made by people.
-const MEMBER_STEPS_MAX: usize = 100;
+/// What the viewer's memberships of earlier are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Past {
+    /// They show what members could see.
+    Counts,
+    /// Never joined, or not since the room was forgotten.
+    OnlyInvites,
+    /// The viewer has forgotten the room: what was, shows nothing.
+    Forgotten,
+}
 
 impl<'a> Gate<'a> {
-    /// A gate for a viewer who is, was or never was in the room.
+    /// A gate for a viewer who is, was or never was in the room. Who has forgotten the room counts as one who never was.
     pub fn new(view: &'a View, room: Room, viewer: User, viewer_id: &'a UserId) -> Reply<Gate<'a>> {
-        let last_join = match room::member(view, room, viewer)? {
-            Some(m) if m.standing == Standing::Join => Some(Seq::MAX),
-            Some(m) => match last_stay(view, m.event)? {
-                Some((joined, _)) => event::order(view, joined)?,
-                None => None,
+        let mine = room::membership(view, viewer, room)?;
+        let (last_join, past) = match &mine {
+            Some(m) if m.standing == Standing::Join => (Some(Seq::MAX), Past::Counts),
+            Some(m) if m.forgotten => (None, Past::Forgotten),
+            Some(m) if m.was_joined => match room::last_stay(view, m.event)? {
+                Some(stay) => (event::order(view, stay.joined)?, Past::Counts),
+                None => (None, Past::Counts),
             },
-            None => None,
+            _ => (None, Past::OnlyInvites),
         };
-        let at_root = RefCell::default();
-        Ok(Gate { view, room, viewer, viewer_id, last_join, at_root, of_event: RefCell::default() })
+        Ok(Gate {
+            view,
+            room,
+            viewer,
+            viewer_id,
+            member: mine.map(|m| m.event),
+            last_join,
+            past,
+            at_root: RefCell::default(),
+            of_event: RefCell::default(),
+            all_since: Cell::default(),
+        })
     }
 
     /// May the viewer see the event at this position?
@@ -57,6 +86,43 @@ impl<'a> Gate<'a> {
             presence: Around { before: before.1, after: after.1 },
             joined_later: self.last_join.is_some_and(|joined| joined > order),
         }))
+    }
+
+    /// Does the viewer see every event behind this position? "No" may be wrong; then each is to be asked about. It is
+    /// so for who has been joined since, and for members where history has been shared with them since.
+    pub fn sees_all_since(&self, order: Seq) -> Reply<bool> {
+        if self.last_join != Some(Seq::MAX) {
+            return Ok(false);
+        }
+        let since = match self.all_since.get() {
+            Some(since) => since,
+            None => {
+                let since = self.shared_since()?.min(self.joined_since()?);
+                self.all_since.set(Some(since));
+                since
+            }
+        };
+        Ok(since <= order)
+    }
+
+    /// Since when history is what it is now, if that is open to members who came later.
+    fn shared_since(&self) -> Reply<Seq> {
+        let root = room::head(self.view, self.room)?.state;
+        let Some(event) = state::get(self.view, root, "m.room.history_visibility", "")? else {
+            return Ok(Seq::ZERO);
+        };
+        match self.history_of(event)? {
+            History::WorldReadable | History::Shared => {
+                Ok(event::order(self.view, event)?.unwrap_or(Seq::MAX))
+            }
+            History::Invited | History::Joined => Ok(Seq::MAX),
+        }
+    }
+
+    fn joined_since(&self) -> Reply<Seq> {
+        let Some(member) = self.member else { return Ok(Seq::MAX) };
+        let began = room::stay_began(self.view, member)?;
+        Ok(event::order(self.view, began)?.unwrap_or(Seq::MAX))
     }
 
     /// [`Gate::sees`], for an event whose position is not at hand.
@@ -96,7 +162,7 @@ impl<'a> Gate<'a> {
             return Ok("join");
         }
         let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
-        Ok(member.and_then(|m| standing(&m)).map_or("leave", Standing::as_str))
+        Ok(member.and_then(|m| room::standing(&m)).map_or("leave", Standing::as_str))
     }
 
     /// History visibility and the viewer's presence in a version of the state.
@@ -109,7 +175,14 @@ impl<'a> Gate<'a> {
             None => History::read(None),
         };
         let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
-        let presence = Presence::read(member.and_then(|m| standing(&m)).map(Standing::as_str));
+        let presence =
+            Presence::read(member.and_then(|m| room::standing(&m)).map(Standing::as_str));
+        let presence = match (self.past, presence) {
+            (Past::Counts, presence) | (Past::OnlyInvites, presence @ Presence::Invited) => {
+                presence
+            }
+            (Past::OnlyInvites | Past::Forgotten, _) => Presence::Absent,
+        };
         self.at_root.borrow_mut().insert(root, (history, presence));
         Ok((history, presence))
     }
@@ -132,29 +205,4 @@ impl<'a> Gate<'a> {
     pub fn viewer(&self) -> User {
         self.viewer
     }
-}
-
-/// The `membership` of a member event.
-pub fn standing(stored: &Stored) -> Option<Standing> {
-    #[derive(Deserialize)]
-    struct Content<'a> {
-        #[serde(borrow)]
-        membership: Option<std::borrow::Cow<'a, str>>,
-    }
-    let content: Content<'_> = stored.content_as()?;
-    Standing::parse(&content.membership?)
-}
-
-/// When somebody was last in a room, found from their newest member event: their last member event as one who was
-/// joined, and the one by which they left. What came later (invites, knocks, bans) changes nothing of what they may see.
-pub(crate) fn last_stay(view: &View, newest: Event) -> Reply<Option<(Event, Event)>> {
-    let mut at = newest;
-    for _ in 0..MEMBER_STEPS_MAX {
-        let Some(before) = event::load(view, at)?.row.replaces else { return Ok(None) };
-        if standing(&*event::load(view, before)?) == Some(Standing::Join) {
-            return Ok(Some((before, at)));
-        }
-        at = before;
-    }
-    Ok(None)
 }

@@ -5,19 +5,32 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod appservice;
+pub mod by_time;
+mod changes;
 pub mod client_event;
 pub mod context;
+mod device_lists;
+pub mod events;
 pub mod filter;
 pub mod gate;
+pub mod heroes;
+pub mod initial_sync;
 pub mod json;
 pub mod messages;
+pub mod notifications;
+mod own_data;
+mod receipts;
 pub mod relations;
 pub mod search;
+pub mod sliding;
+pub mod state;
 pub mod sticky;
 pub mod thread_subscriptions;
 pub mod threads;
 mod timeline;
 pub mod token;
+mod told;
 pub mod unread;
 pub mod v3;
 

@@ -1,10 +1,15 @@
-//! `GET /rooms/{roomId}/messages`: paging through history; and `GET …/event/{eventId}`.
+//! `GET /rooms/{roomId}/messages`: paging through history; and single events (`GET …/event/{eventId}`,
+//! `GET /events/{eventId}`).
 
 use std::collections::BTreeSet;
 
-use base::{Error, Reply, Seq, User};
+use base::{Error, Reply, Room, Seq, User};
 use ruma::{EventId, RoomId, UserId};
-use store::{Direction, View, event, room, user};
+use store::{
+    Direction, View,
+    event::{self, Stored},
+    room, user,
+};
 
 use crate::{
     access,
@@ -12,8 +17,9 @@ use crate::{
     filter::RoomEvents,
     gate::Gate,
     json::Out,
-    timeline::Query,
+    timeline::{Query, Span},
     token::Token,
+    told::Paged,
 };
 
 /// Who reads.
@@ -81,8 +87,9 @@ pub fn messages(view: &View, reader: &Reader<'_>, page: &Page<'_>) -> Reply<Stri
         Direction::Backward => span.reached.map(|r| Seq(r.0.saturating_sub(1))),
         Direction::Forward => span.reached,
     };
+    let more = span.more || page.direction == Direction::Forward;
     if let Some(end) = end
-        && (span.more || page.direction == Direction::Forward)
+        && more
     {
         out.key("end").text(&Token::at(end).to_string());
     }
@@ -93,20 +100,40 @@ pub fn messages(view: &View, reader: &Reader<'_>, page: &Page<'_>) -> Reply<Stri
     out.close_array();
     if page.filter.lazy_members {
         out.key("state").open_array();
-        let senders: BTreeSet<User> = span.events.iter().map(|(_, e)| e.row.sender).collect();
-        if let Some((_, newest)) = span.events.iter().max_by_key(|(seq, _)| *seq) {
-            for sender in senders {
-                let id = user::id(view, sender)?;
-                let root = newest.row.after;
-                if let Some(member) = room::state(view, root, "m.room.member", id.as_str())? {
-                    writer.write(&mut out, &member)?;
-                }
-            }
-        }
+        let end = if more { end } else { None };
+        members(&mut out, &writer, view, reader, page, &span, end)?;
         out.close_array();
     }
     out.close();
     Ok(out.finish())
+}
+
+/// The member events of those who speak in a page, but for those that the pages before it had.
+fn members(
+    out: &mut Out,
+    writer: &Writer<'_>,
+    view: &View,
+    reader: &Reader<'_>,
+    page: &Page<'_>,
+    span: &Span,
+    end: Option<Seq>,
+) -> Reply<()> {
+    let Some((_, newest)) = span.events.iter().max_by_key(|(seq, _)| *seq) else { return Ok(()) };
+    let (root, room) = (newest.row.after, newest.row.room);
+    let from = page.from.map(|t| t.seq);
+    let paged = Paged::begin(view, reader.user, (reader.device, room), from, page.direction);
+    let senders: BTreeSet<User> = span.events.iter().map(|(_, e)| e.row.sender).collect();
+    let mut told = Vec::new();
+    for sender in senders {
+        let id = user::id(view, sender)?;
+        let Some(member) = room::state(view, root, "m.room.member", id.as_str())? else { continue };
+        if page.filter.redundant_members || !paged.knows(member.event) {
+            writer.write(out, &member)?;
+            told.push(member.event);
+        }
+    }
+    paged.finish(view, end, page.direction, told);
+    Ok(())
 }
 
 /// One event, if the reader may see it: the JSON body.
@@ -119,15 +146,31 @@ pub fn event(
     room_id: &RoomId,
     event_id: &EventId,
 ) -> Reply<String> {
-    let missing = || Error::not_found("no such event, or you may not see it");
     let room = room::find(view, room_id)?.ok_or_else(missing)?;
     let stored = event::load_id(view, event_id)?.ok_or_else(missing)?;
+    one(view, reader, room, &stored)
+}
+
+/// One event of whatever room (`GET /events/{eventId}`): the JSON body.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` if it is not there for the reader.
+pub fn event_anywhere(view: &View, reader: &Reader<'_>, event_id: &EventId) -> Reply<String> {
+    let stored = event::load_id(view, event_id)?.ok_or_else(missing)?;
+    one(view, reader, stored.row.room, &stored)
+}
+
+fn one(view: &View, reader: &Reader<'_>, room: Room, stored: &Stored) -> Reply<String> {
     let order = event::order(view, stored.event)?.ok_or_else(missing)?;
     let gate = Gate::new(view, room, reader.user, reader.id)?;
-    if !gate.sees(&stored, order)? {
+    if !gate.sees(stored, order)? {
         return Err(missing());
     }
     let mut out = Out::with_capacity(1024);
-    Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?.write(&mut out, &stored)?;
+    Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?.write(&mut out, stored)?;
     Ok(out.finish())
+}
+
+fn missing() -> Error {
+    Error::not_found("no such event, or you may not see it")
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base::{Error, Event, Reply, Room, Seq};
+use base::{Error, Event, Reply, Seq};
 use ruma::{EventId, RoomId};
 use store::{
     Direction, View,
@@ -53,8 +53,9 @@ pub fn relations(view: &View, reader: &Reader<'_>, ask: &Ask<'_>) -> Reply<Strin
     if !gate.sees(&parent, order)? {
         return Err(missing());
     }
+    let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?;
     let mut found = BTreeMap::new();
-    let depth = gather(view, &gate, room, &parent, ask, &mut found)?;
+    let depth = gather(view, &gate, &writer, &parent, ask, &mut found)?;
 
     let from = ask.from.map(|t| t.seq);
     let to = ask.to.map(|t| t.seq);
@@ -71,7 +72,6 @@ pub fn relations(view: &View, reader: &Reader<'_>, ask: &Ask<'_>) -> Reply<Strin
     let more = page.len() > limit;
     page.truncate(limit);
 
-    let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?;
     let mut out = Out::with_capacity(1024 * (1 + page.len()));
     out.open().key("chunk").open_array();
     for (_, stored) in &page {
@@ -100,7 +100,7 @@ pub fn relations(view: &View, reader: &Reader<'_>, ask: &Ask<'_>) -> Reply<Strin
 fn gather(
     view: &View,
     gate: &Gate<'_>,
-    room: Room,
+    writer: &Writer<'_>,
     parent: &Stored,
     ask: &Ask<'_>,
     found: &mut BTreeMap<Seq, Arc<Stored>>,
@@ -125,8 +125,9 @@ fn gather(
                     continue;
                 }
                 let child = event::load(view, relation.child)?;
-                let there = child.row.room == room && child.row.redacted_by.is_none();
-                if there && gate.sees(&child, order)? {
+                let there = child.row.room == parent.row.room && child.row.redacted_by.is_none();
+                let ignored = child.row.state_key.is_none() && writer.ignores(relation.sender)?;
+                if there && !ignored && gate.sees(&child, order)? {
                     found.insert(order, child);
                 }
             }

@@ -6,7 +6,7 @@ use base::{Event, Reply, Room, Seq};
 use store::{
     Direction, View,
     event::{self, Stored},
-    schema::TIMELINE,
+    schema::{RELATIONS, Relation, TIMELINE},
 };
 
 use crate::{filter::RoomEvents, gate::Gate};
@@ -14,6 +14,8 @@ use crate::{filter::RoomEvents, gate::Gate};
 /// Rows looked at to fill one page: a filter that nothing passes must not read a whole room. The page then ends
 /// early with a token to go on from.
 const SCAN_MAX: usize = 5_000;
+/// Children of one event looked at for a filter: times the rows of a page, some tenths of a second at worst.
+const CHILDREN_MAX: usize = 100;
 /// Rows read at once.
 const CHUNK_MAX: usize = 256;
 
@@ -92,13 +94,39 @@ impl Query<'_> {
         if stored.row.state_key.is_none() && self.ignored.iter().any(|i| i == sender.as_str()) {
             return Ok(false);
         }
-        Ok(self.filter.all || passes(self.filter, stored, sender.as_str()))
+        if self.filter.all {
+            return Ok(true);
+        }
+        Ok(passes(self.filter, stored, sender.as_str()) && self.is_related(stored)?)
+    }
+
+    /// Does the filter's `related_by_senders` and `related_by_rel_types` hold: is there an event that relates to this one,
+    /// sent by one of those and in one of those ways (spec: "Threading")? One that the viewer may not see is none.
+    fn is_related(&self, stored: &Stored) -> Reply<bool> {
+        let Some(by) = self.filter.matcher.related_by() else { return Ok(true) };
+        let children: Vec<((Event, Seq), Relation)> =
+            self.view.under(&RELATIONS, (stored.event,), CHILDREN_MAX)?;
+        for ((_, order), child) in children {
+            if !by.rel_types.is_empty() && !by.rel_types.contains(&child.rel_type) {
+                continue;
+            }
+            let sender = store::user::id(self.view, child.sender)?;
+            if !by.senders.is_empty() && !by.senders.contains(&sender) {
+                continue;
+            }
+            let child = event::load(self.view, child.child)?;
+            if child.row.redacted_by.is_none() && self.gate.sees(&child, order)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
 /// Does a filter let an event of an allowed room through?
 pub(crate) fn passes(filter: &RoomEvents, stored: &Stored, sender: &str) -> bool {
+    let rel_type = || protocol::relation::relation(stored.content()).map(|r| r.rel_type);
     filter.matcher.matches(&stored.row.kind, sender, None, || {
         protocol::relation::contains_url(stored.content())
-    })
+    }) && filter.matcher.relates(rel_type)
 }

@@ -28,6 +28,10 @@ pub struct Token {
 const NUMBERS: usize = 5;
 
 impl Token {
+    /// Parts a token from what sliding sync writes behind it to know its connection by (MSC4186: a `pos` is a token of
+    /// `/messages` and `/relations`, too).
+    pub const POS_MARK: char = '~';
+
     /// A token of a log position only.
     pub fn at(seq: Seq) -> Token {
         Token { seq, ..Token::default() }
@@ -46,6 +50,7 @@ impl Token {
     /// Reads a token; anything else is 400 `M_INVALID_PARAM`.
     pub fn parse(text: &str) -> Reply<Token> {
         let bad = || Error::invalid_param("not a token of this server");
+        let text = text.split_once(Self::POS_MARK).map_or(text, |(token, _)| token);
         let rest = text.strip_prefix('s').ok_or_else(bad)?;
         let mut numbers = [0; NUMBERS];
         let mut places = numbers.iter_mut();

@@ -5,17 +5,21 @@
 //! and rules it was made with, and is made anew if they differ.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
+use crate::client_event::ignored;
 use base::{Event, Reply, Room, Seq, User};
 use protocol::{
     power::PowerLevels,
-    push::{CompiledRules, Context, Flat, with_defaults},
+    push::{CompiledRules, Context, Flat, Outcome, with_defaults},
 };
-use ruma::{RoomVersionId, UserId, push::Ruleset};
+use ruma::{
+    RoomVersionId, UserId,
+    push::{Action, Ruleset},
+};
 use serde::Deserialize;
 use store::{
     CacheSpace, Direction, Kind, View,
@@ -84,6 +88,17 @@ struct Read {
     threads: BTreeMap<Event, Seq>,
 }
 
+impl Read {
+    /// Up to where the main timeline or a thread was read.
+    fn of(&self, thread: Option<Event>) -> Seq {
+        let apart = match thread {
+            None => self.main,
+            Some(root) => self.threads.get(&root).copied().unwrap_or_default(),
+        };
+        apart.max(self.all)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Fold {
     upto: Seq,
@@ -150,9 +165,7 @@ pub fn counts(
         None => Fold::new(read.clone(), stamp),
     };
     if fold.upto < view.head() {
-        let rules = &rules.compiled;
-        let mut folder =
-            Folder { view, viewer, room, rules, subscribed: &subscribed, levels: None };
+        let mut folder = Folder { view, viewer, room, rules, subscribed, levels: None };
         if !folder.run(&mut fold)? {
             // A redaction took back something already counted: once more from the receipts.
             fold = Fold::new(read, stamp);
@@ -213,8 +226,8 @@ struct Folder<'a> {
     view: &'a View,
     viewer: User,
     room: Room,
-    rules: &'a CompiledRules,
-    subscribed: &'a Subscribed,
+    rules: Arc<UserRules>,
+    subscribed: Arc<Subscribed>,
     /// Power levels of the last state looked at.
     levels: Option<(store::state::Root, PowerLevels)>,
 }
@@ -269,15 +282,11 @@ impl Folder<'_> {
             }
             return Ok(());
         }
-        let read = match thread {
-            None => fold.read.main,
-            Some(root) => fold.read.threads.get(&root).copied().unwrap_or_default(),
-        };
-        if seq <= read.max(fold.read.all) || stored.row.redacted_by.is_some() {
+        if seq <= fold.read.of(thread) || stored.row.redacted_by.is_some() {
             return Ok(());
         }
-        let (notify, highlight) = self.judge(stored, thread)?;
-        if notify {
+        let told = self.judge(stored, |o| (o.notify, o.notify && o.highlight))?;
+        if let Some((true, highlight)) = told {
             let count = match thread {
                 None => &mut fold.counts.main,
                 Some(root) => fold.counts.threads.entry(root).or_default(),
@@ -288,12 +297,20 @@ impl Folder<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, stored: &Stored, thread: Option<Event>) -> Reply<(bool, bool)> {
+    /// What the rules say about an event; `None` if its sender is ignored.
+    fn judge<T>(
+        &mut self,
+        stored: &Stored,
+        take: impl FnOnce(Outcome<'_>) -> T,
+    ) -> Reply<Option<T>> {
+        let sender = user::id(self.view, stored.row.sender)?;
+        if self.rules.ignored.contains(sender.as_str()) {
+            return Ok(None);
+        }
         let flat = self.view.cached(&FLAT, u128::from(stored.event.0), |_| {
             Ok((Flat::of_event(stored.client()), FLAT_WEIGHT * stored.client().len() + 512))
         })?;
         let info = room::info(self.view, self.room)?;
-        let sender = user::id(self.view, stored.row.sender)?;
         if self.levels.as_ref().is_none_or(|(root, _)| *root != stored.row.before) {
             self.levels = Some((stored.row.before, levels(self.view, self.room, stored)?));
         }
@@ -309,10 +326,75 @@ impl Folder<'_> {
             joined_members: stored.row.joined,
             sender_may_notify: &may,
             display_name: None,
-            thread_subscribed: thread.and_then(|root| self.subscribed.to(self.room, root)),
+            thread_subscribed: thread_of(self.view, stored)?
+                .and_then(|root| self.subscribed.to(self.room, root)),
         };
-        let outcome = self.rules.evaluate(&flat, &context);
-        Ok((outcome.notify, outcome.notify && outcome.highlight))
+        Ok(Some(take(self.rules.compiled.evaluate(&flat, &context))))
+    }
+}
+
+/// What to tell a user of an event that notifies them.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// It highlights.
+    pub highlight: bool,
+    /// It has a sound.
+    pub sound: bool,
+    /// The actions of the rule that matched.
+    pub actions: Vec<Action>,
+}
+
+/// Judges single events of a room for one user, by the same rules and receipts as [`counts`].
+pub struct Judge<'a> {
+    folder: Folder<'a>,
+    /// `None`: they are not in the room, so nothing of it can be read.
+    read: Option<Read>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge for a user who joined the room with `member`; `None`: who is only invited.
+    pub fn new(
+        view: &'a View,
+        viewer: User,
+        viewer_id: &UserId,
+        room: Room,
+        member: Option<Event>,
+    ) -> Reply<Judge<'a>> {
+        let rules = rules(view, viewer, viewer_id)?;
+        let read = member.map(|member| read_upto(view, viewer, room, member)).transpose()?;
+        let subscribed = thread_subscriptions::subscribed(view, viewer)?;
+        let folder = Folder { view, viewer, room, rules, subscribed, levels: None };
+        Ok(Judge { folder, read })
+    }
+
+    /// What to tell of the event at this place; `None`: nothing, because it does not notify, was read, is redacted, is the
+    /// user's own, or comes from someone they ignore.
+    pub fn verdict(&mut self, seq: Seq, stored: &Stored) -> Reply<Option<Verdict>> {
+        if self.has_read(seq, stored)? {
+            return Ok(None);
+        }
+        self.notified(stored)
+    }
+
+    /// Has the user read this event?
+    pub fn has_read(&self, seq: Seq, stored: &Stored) -> Reply<bool> {
+        let Some(read) = &self.read else { return Ok(false) };
+        Ok(seq <= read.of(thread_of(self.folder.view, stored)?))
+    }
+
+    /// As [`Judge::verdict`], also for an event that was read since.
+    pub fn notified(&mut self, stored: &Stored) -> Reply<Option<Verdict>> {
+        if stored.row.sender == self.folder.viewer || stored.row.redacted_by.is_some() {
+            return Ok(None);
+        }
+        let told = self.folder.judge(stored, |outcome| {
+            outcome.notify.then(|| Verdict {
+                highlight: outcome.highlight,
+                sound: outcome.sound.is_some(),
+                actions: outcome.actions.to_vec(),
+            })
+        })?;
+        Ok(told.flatten())
     }
 }
 
@@ -361,6 +443,8 @@ pub fn thread_of(view: &View, stored: &Stored) -> Reply<Option<Event>> {
 pub struct UserRules {
     /// The rules.
     pub compiled: CompiledRules,
+    /// Whose events do not notify, whatever the rules say: the user does not see them.
+    pub ignored: HashSet<String>,
     /// A hash of what they were made from.
     pub stamp: u64,
 }
@@ -376,16 +460,19 @@ pub fn rules(view: &View, viewer: User, viewer_id: &UserId) -> Reply<Arc<UserRul
         let stored = view.get(&ACCOUNT_DATA, key)?.map(|d| d.content);
         let mut hasher = DefaultHasher::new();
         stored.hash(&mut hasher);
+        let ignored = ignored(view, viewer)?;
+        ignored.hash(&mut hasher);
         let content = stored.and_then(|text| serde_json::from_str::<Content>(&text).ok());
         let rules = with_defaults(content.map(|c| c.global), viewer_id);
         let compiled = CompiledRules::compile(&rules, viewer_id);
-        Ok((UserRules { compiled, stamp: hasher.finish() }, RULES_BYTES))
+        let ignored: HashSet<String> = ignored.into_iter().collect();
+        let bytes = RULES_BYTES + 64 * ignored.len();
+        Ok((UserRules { compiled, ignored, stamp: hasher.finish() }, bytes))
     })
 }
 
 fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read> {
-    let joined = event::order(view, member)?.unwrap_or_default();
-    let joined = first_join(view, member, joined)?;
+    let joined = event::order(view, room::stay_began(view, member)?)?.unwrap_or_default();
     let mut read = Read { all: joined, ..Read::default() };
     let rows: Vec<((Room, User, String, u8), Receipt)> =
         view.under(&RECEIPTS, (room, viewer), RECEIPTS_MAX)?;
@@ -404,23 +491,4 @@ fn read_upto(view: &View, viewer: User, room: Room, member: Event) -> Reply<Read
         }
     }
     Ok(read)
-}
-
-/// Member events of one stay looked back through: profile changes between join and now.
-const STAY_STEPS_MAX: usize = 200;
-
-/// When this stay began: the member event that first said `join`, not the last change of name.
-fn first_join(view: &View, member: Event, order: Seq) -> Reply<Seq> {
-    let mut at = order;
-    let mut stored = event::load(view, member)?;
-    for _ in 0..STAY_STEPS_MAX {
-        let Some(before) = stored.row.replaces else { break };
-        let before = event::load(view, before)?;
-        if crate::gate::standing(&before) != Some(store::schema::Standing::Join) {
-            break;
-        }
-        at = event::order(view, before.event)?.unwrap_or(at);
-        stored = before;
-    }
-    Ok(at)
 }

@@ -4,25 +4,26 @@
 //! is nothing, sleeps until the log moves for the caller. Work for an incremental answer is proportional to what
 //! changed, never to how many rooms the caller has.
 
-mod changes;
 mod joined;
 mod others;
 mod presence;
 mod summary;
 mod to_device;
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
-use base::{Reply, Room, Seq, User};
+use base::{Event, Reply, Room, Seq, User};
 use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
-use self::changes::Changes;
 pub use self::{
     presence::{content as presence_content, shares},
     to_device::TO_DEVICE_MAX,
 };
-use crate::{client_event::ignored, filter::RoomEvents, json::Out, sticky, token::Token};
+use crate::{
+    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, sticky, token::Token,
+    told::Told,
+};
 
 /// What a client asks.
 pub struct Ask {
@@ -100,6 +101,12 @@ impl Compiled {
             fields: filter.event_fields.clone(),
         }
     }
+
+    fn notes_members(&self) -> bool {
+        let parts = [&self.state, &self.timeline];
+        parts.iter().any(|part| part.lazy_members)
+            && !parts.iter().any(|part| part.redundant_members)
+    }
 }
 
 /// An answer.
@@ -124,6 +131,10 @@ struct Context<'a> {
     changes: Changes,
     /// Sticky events of rooms that the client has are told up to here.
     sticky_upto: Seq,
+    /// With lazy members: what the device has been told, unless it wants to be told again.
+    told: Option<Told>,
+    /// Member events that this answer tells.
+    introduced: RefCell<Vec<(Room, User, Event)>>,
 }
 
 /// Answers a `/sync` from a view.
@@ -146,7 +157,20 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     let viewer_id = &ask.user_id;
     let presence = presence::Portion::read(view, ask, &joined, &changes, &ignored)?;
     let sticky_upto = horizon.unwrap_or(head);
-    let context = Context { view, ask, viewer_id, since, head, ignored, changes, sticky_upto };
+    let told = ask.filter.notes_members().then(|| Told::begin(view, ask.user, &ask.device, since));
+    let introduced = RefCell::default();
+    let mut context = Context {
+        view,
+        ask,
+        viewer_id,
+        since,
+        head,
+        ignored,
+        changes,
+        sticky_upto,
+        told,
+        introduced,
+    };
     let rooms = room::rooms_of(view, ask.user)?;
 
     let initial = since.is_none();
@@ -189,6 +213,9 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     to_device.write(&mut out);
     presence.write(view, &mut out)?;
     out.close();
+    if let Some(told) = context.told.take() {
+        told.finish(view, head, context.introduced.take());
+    }
     Ok(Answer { body: out.finish(), empty: empty && !initial, rooms: joined })
 }
 

@@ -1,7 +1,10 @@
 //! A client as simple as can be: it applies `/sync` answers as the spec tells clients to, and fills gaps through
 //! `/messages`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use base::{Seq, User};
 use ruma::OwnedUserId;
@@ -14,7 +17,7 @@ use sync::{
     v3::{Answer, Ask, Compiled, LOG_SCAN_MAX, StateAfter, sync},
 };
 
-/// The one device that everybody has.
+/// The device that everybody has.
 pub(crate) const DEVICE: &str = "D";
 
 /// State as a client has it: (type, state key) → event id.
@@ -59,6 +62,8 @@ pub struct Filled {
     pub chunk: Vec<(String, String)>,
     /// Member events that came with it, by user.
     pub members: BTreeMap<String, String>,
+    /// Member events that came with the pages that this one follows.
+    pub before: BTreeSet<String>,
 }
 
 /// How a client wants things.
@@ -82,6 +87,8 @@ pub struct Taste {
 pub struct Client {
     user: User,
     id: OwnedUserId,
+    /// Which of the user's devices it is.
+    pub device: String,
     since: Option<Token>,
     filter: Arc<Compiled>,
     page: RoomEvents,
@@ -95,6 +102,8 @@ pub struct Client {
     pub left: BTreeMap<String, Left>,
     /// Pages read after the last answer, by room.
     pub filled: Vec<(String, Filled)>,
+    /// Member events that came with pages before those.
+    pub paged: BTreeSet<String>,
     /// Global account data by type, but for push rules.
     pub data: BTreeMap<String, Value>,
     /// What was sent to the device, in the order in which it was told.
@@ -115,6 +124,7 @@ impl Client {
         Client {
             user: user.0,
             id: user.1,
+            device: DEVICE.to_owned(),
             since: None,
             filter: Arc::new(Compiled::new(&filter)),
             page: RoomEvents::compile(&page),
@@ -123,6 +133,7 @@ impl Client {
             invites: BTreeMap::new(),
             left: BTreeMap::new(),
             filled: Vec::new(),
+            paged: BTreeSet::new(),
             data: BTreeMap::new(),
             whispers: Vec::new(),
         }
@@ -136,15 +147,15 @@ impl Client {
     /// What the server does: takes note of what the client has, and answers.
     fn answer(&self, store: &Store) -> Answer {
         if let Some(token) = self.since {
-            let (user, upto) = (self.user, token.inbox());
-            let had = store.read_here(|view| inbox::acknowledged(view, user, DEVICE, upto));
+            let (user, device, upto) = (self.user, self.device.clone(), token.inbox());
+            let had = store.read_here(|view| inbox::acknowledged(view, user, &device, upto));
             let had = had.unwrap();
-            store.write_here(move |tx| Ok(inbox::forget(tx, user, DEVICE, &had))).unwrap();
+            store.write_here(move |tx| Ok(inbox::forget(tx, user, &device, &had))).unwrap();
         }
         let ask = Ask {
             user: self.user,
             user_id: self.id.clone(),
-            device: DEVICE.to_owned(),
+            device: self.device.clone(),
             since: self.since,
             full_state: false,
             state_after: if self.taste.after { StateAfter::Stable } else { StateAfter::No },
@@ -160,7 +171,8 @@ impl Client {
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         let since = self.since.map(|token| token.seq);
         self.since = Some(Token::parse(body["next_batch"].as_str().unwrap()).unwrap());
-        self.filled.clear();
+        let read = self.filled.drain(..).flat_map(|(_, page)| page.members.into_values());
+        self.paged.extend(read);
         self.left.clear();
         keep(&mut self.data, &body["account_data"]);
         let told = list(&body["to_device"]["events"]);
@@ -253,8 +265,9 @@ impl Client {
     /// Pages backward from a gap to the last event known; the events in between, oldest first.
     fn fill(&mut self, store: &Store, room: &str, from: &str, last: &str) -> Vec<String> {
         let room_id = ruma::OwnedRoomId::try_from(room).unwrap();
-        let reader = Reader { user: self.user, id: &self.id, device: "D" };
+        let reader = Reader { user: self.user, id: &self.id, device: &self.device };
         let mut gap = Vec::new();
+        let mut before = BTreeSet::new();
         let mut from = Token::parse(from).unwrap();
         loop {
             let page = Page {
@@ -270,8 +283,11 @@ impl Client {
             let chunk: Vec<_> =
                 list(&body["chunk"]).map(|e| (text(e, "event_id"), text(e, "sender"))).collect();
             let members = list(&body["state"]).map(|e| (text(e, "state_key"), text(e, "event_id")));
-            let members = members.collect();
-            self.filled.push((room.to_owned(), Filled { chunk: chunk.clone(), members }));
+            let members: BTreeMap<String, String> = members.collect();
+            let told: Vec<String> = members.values().cloned().collect();
+            let page = Filled { chunk: chunk.clone(), members, before: before.clone() };
+            self.filled.push((room.to_owned(), page));
+            before.extend(told);
             for (id, _) in chunk {
                 if id == last {
                     gap.reverse();

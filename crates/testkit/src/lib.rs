@@ -10,8 +10,12 @@
 
 mod client;
 mod naive;
+mod slider;
 mod world;
 
 pub use client::{Client, Filled, Known, Left, State, Taste};
-pub use naive::{Naive, Unread, account_data, naive, receipts, unread};
+pub use naive::{
+    Naive, Unread, account_data, naive, notifies, read, receipts, stay, thread_name, unread,
+};
+pub use slider::{Seen, Slider, Wanted, Window, Wish};
 pub use world::{Op, Sent, World};

@@ -40,6 +40,10 @@ pub struct Naive {
     pub membership: (String, String),
     /// May anyone see it?
     pub open: bool,
+    /// May the user see it because they were invited?
+    pub by_invite: bool,
+    /// When it was sent.
+    pub sent_at: u64,
     /// The state before it.
     pub before: State,
 }
@@ -85,6 +89,8 @@ pub fn naive(view: &View, of: Room, user: &UserId) -> Reply<(Vec<Naive>, State)>
             visible: false,
             membership: <(String, String)>::default(),
             open: false,
+            by_invite: false,
+            sent_at: row.sent_at.0,
             before,
         });
     }
@@ -114,6 +120,8 @@ fn mark_visible(events: &mut [Naive], user: &UserId) {
         let (histories, memberships) = &told[n];
         events[n].membership = (memberships[0].clone(), memberships[1].clone());
         events[n].open = histories.iter().any(|history| history == "world_readable");
+        events[n].by_invite = histories.iter().any(|history| history == "invited")
+            && memberships.iter().any(|membership| membership == "invite");
         events[n].visible = histories.iter().any(|history| {
             memberships.iter().any(|membership| {
                 // 1 to 5 of the spec's list.
@@ -139,24 +147,8 @@ pub fn unread(
 ) -> Reply<(Unread, BTreeMap<String, Unread>)> {
     let (events, _) = naive(view, of, user_id)?;
     let by_number: BTreeMap<Event, &Naive> = events.iter().map(|e| (e.event, e)).collect();
-    // Since this stay began.
-    let mut since = Seq(0);
-    let mut joined = false;
-    for e in &events {
-        if e.kind == "m.room.member" && e.state_key.as_deref() == Some(user_id.as_str()) {
-            let now = e.content["membership"] == "join";
-            if now && !joined {
-                since = e.seq;
-            }
-            joined = now;
-        }
-    }
-    let mut read: BTreeMap<String, Seq> = BTreeMap::new();
-    let rows: Vec<((Room, User, String, u8), Receipt)> = view.under(&RECEIPTS, (of, user), 1000)?;
-    for ((_, _, thread, _), receipt) in rows {
-        let at = read.entry(thread).or_default();
-        *at = (*at).max(receipt.order);
-    }
+    let since = stay(&events, user_id);
+    let read = read(view, of, user)?;
     let mut counts: BTreeMap<Option<String>, Unread> = BTreeMap::new();
     for (n, e) in events.iter().enumerate() {
         let thread = thread(&by_number, e);
@@ -169,18 +161,8 @@ pub fn unread(
         if e.seq <= since || e.seq <= receipt || e.sender == user || e.redacted || sent_later {
             continue;
         }
-        let edit = e.relates.as_ref().is_some_and(|(_, how)| how == "m.replace")
-            || e.content["m.relates_to"]["rel_type"] == "m.replace";
-        let mentions = &e.content["m.mentions"];
-        let me = mentions["user_ids"]
-            .as_array()
-            .is_some_and(|ids| ids.iter().any(|i| i == user_id.as_str()));
-        let everybody = mentions["room"] == true && may_notify_room(view, &events, e)?;
-        let invited = e.kind == "m.room.member"
-            && e.content["membership"] == "invite"
-            && e.state_key.as_deref() == Some(user_id.as_str());
-        let highlight = me || everybody;
-        if highlight || invited || (e.kind == "m.room.message" && !edit) {
+        let (notify, highlight) = notifies(view, &events, e, user_id)?;
+        if notify {
             let count = counts.entry(thread).or_default();
             count.0 += 1;
             count.1 += u64::from(highlight);
@@ -188,6 +170,54 @@ pub fn unread(
     }
     let main = counts.remove(&None).unwrap_or_default();
     Ok((main, counts.into_iter().map(|(root, count)| (root.unwrap(), count)).collect()))
+}
+
+/// Does an event notify a user, and highlight, by the default push rules?
+pub fn notifies(view: &View, events: &[Naive], e: &Naive, user_id: &UserId) -> Reply<(bool, bool)> {
+    let edit = e.relates.as_ref().is_some_and(|(_, how)| how == "m.replace")
+        || e.content["m.relates_to"]["rel_type"] == "m.replace";
+    let mentions = &e.content["m.mentions"];
+    let me = mentions["user_ids"]
+        .as_array()
+        .is_some_and(|ids| ids.iter().any(|i| i == user_id.as_str()));
+    let everybody = mentions["room"] == true && may_notify_room(view, events, e)?;
+    let invited = e.kind == "m.room.member"
+        && e.content["membership"] == "invite"
+        && e.state_key.as_deref() == Some(user_id.as_str());
+    let highlight = me || everybody;
+    Ok((highlight || invited || (e.kind == "m.room.message" && !edit), highlight))
+}
+
+/// Up to where a user has read each thread (`main`: outside threads; empty: all of them).
+pub fn read(view: &View, of: Room, user: User) -> Reply<BTreeMap<String, Seq>> {
+    let mut read: BTreeMap<String, Seq> = BTreeMap::new();
+    let rows: Vec<((Room, User, String, u8), Receipt)> = view.under(&RECEIPTS, (of, user), 1000)?;
+    for ((_, _, thread, _), receipt) in rows {
+        let at = read.entry(thread).or_default();
+        *at = (*at).max(receipt.order);
+    }
+    Ok(read)
+}
+
+/// The name of the thread of an event: `main` for none.
+pub fn thread_name(events: &[Naive], e: &Naive) -> String {
+    let by_number: BTreeMap<Event, &Naive> = events.iter().map(|e| (e.event, e)).collect();
+    thread(&by_number, e).unwrap_or_else(|| "main".to_owned())
+}
+
+/// Since when a user is in the room, without a break; of one who is not, when they last came.
+pub fn stay(events: &[Naive], user_id: &UserId) -> Seq {
+    let (mut since, mut joined) = (Seq(0), false);
+    for e in events {
+        if e.kind == "m.room.member" && e.state_key.as_deref() == Some(user_id.as_str()) {
+            let now = e.content["membership"] == "join";
+            if now && !joined {
+                since = e.seq;
+            }
+            joined = now;
+        }
+    }
+    since
 }
 
 /// The root of the thread of an event, following up to three relations.

@@ -49,6 +49,12 @@ pub enum Op {
     Tag(usize, usize, u8),
     /// Sends a message to another's device.
     Whisper(usize, usize),
+    /// Switches encryption on.
+    Encrypt(usize, usize),
+    /// Lists a room as a direct chat, or as none.
+    Direct(usize, usize, bool),
+    /// Begins or stops typing.
+    Type(usize, usize, bool),
     /// The user's client syncs.
     Sync(usize),
     /// It syncs, and the answer is lost on the way.
@@ -147,6 +153,25 @@ impl World {
         self.rooms.push((room, id));
     }
 
+    /// A public space of the first user's with all rooms of the world in it; it is none of them itself.
+    pub fn space(&mut self) -> OwnedRoomId {
+        let user = self.users[0].0;
+        let rooms: Vec<OwnedRoomId> = self.rooms.iter().map(|(_, id)| id.clone()).collect();
+        let made = self.store.write_here(move |tx| {
+            let mut request = Request::new();
+            request.preset = Some(RoomPreset::PublicChat);
+            let content = json!({"type": "m.space"});
+            request.creation_content = Some(serde_json::from_value(content).unwrap());
+            let id = rooms::create::create(tx, user, &RoomVersionId::V11, &request)?;
+            for room in &rooms {
+                let content = to_raw_value(&json!({"via": ["x.test"]})).unwrap();
+                rooms::state::put(tx, user, &id, "m.space.child", room.as_str(), &content)?;
+            }
+            Ok(id)
+        });
+        made.unwrap().value
+    }
+
     /// The ids of a room's events, in order.
     pub fn events(&self, room: Room) -> Vec<OwnedEventId> {
         self.store
@@ -237,7 +262,20 @@ impl World {
                     rooms::receipt::set(tx, u, &r, mark, &target, thread.as_deref())
                 })
             }
-            Op::Data(..) | Op::Tag(..) => self.keep(op),
+            Op::Encrypt(u, r) => {
+                let content = json!({"algorithm": "m.megolm.v1.aes-sha2"});
+                self.put(u, r, "m.room.encryption", content)
+            }
+            Op::Type(u, r, begins) => {
+                let ((u, _), (number, _)) = (user(u), room(r));
+                let is_in = self.store.read_here(|view| store::room::is_joined(view, number, u));
+                let until = begins.then_some(base::UnixMs(u64::MAX));
+                is_in.unwrap() && {
+                    self.store.set_typing(number, u, until);
+                    true
+                }
+            }
+            Op::Data(..) | Op::Tag(..) | Op::Direct(..) => self.keep(op),
             Op::Whisper(a, b) => {
                 let (sender, n) = (user(a).1, self.count);
                 let to = b % self.users.len();
@@ -312,6 +350,16 @@ impl World {
                 self.write(move |tx| match n % 3 {
                     0 => accounts::tag::remove(tx, user, room, &tag),
                     _ => accounts::tag::set(tx, user, room, &tag, json!({"order": 0.5})),
+                })
+            }
+            Op::Direct(u, r, is) => {
+                let (user, _) = self.users[u % self.users.len()];
+                let (_, room) = self.rooms[r % self.rooms.len()].clone();
+                let rooms = if is { vec![room.to_string()] } else { Vec::new() };
+                let content = json!({"@someone:x.test": rooms}).to_string();
+                self.write(move |tx| {
+                    let global = accounts::account_data::GLOBAL;
+                    accounts::account_data::set(tx, user, global, "m.direct", &content)
                 })
             }
             _ => false,

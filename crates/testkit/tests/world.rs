@@ -32,6 +32,9 @@ fn every_deed_can_be_done() {
         Op::Data(0, Some(0), 1),
         Op::Tag(0, 0, 1),
         Op::Tag(0, 0, 3),
+        Op::Encrypt(0, 0),
+        Op::Direct(0, 0, true),
+        Op::Type(0, 0, true),
     ];
     for deed in deeds {
         assert!(world.perform(&deed), "{deed:?}");

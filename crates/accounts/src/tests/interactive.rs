@@ -1,3 +1,4 @@
+use serde_json::json;
 use store::schema::{REGISTRATION_TOKENS, RegistrationToken, UIA};
 
 use super::*;
@@ -8,7 +9,13 @@ const TWO: &[&[&str]] = &[&[DUMMY, PASSWORD]];
 const TOKEN: &[&[&str]] = &[&[REGISTRATION_TOKEN]];
 
 fn ask(parts: &[&str], flows: &'static [&'static [&'static str]]) -> Ask {
-    Ask { request: uia::bind(parts), flows, registration_token: Some("letmein".into()) }
+    Ask {
+        request: uia::bind(parts),
+        flows,
+        registration_token: Some("letmein".into()),
+        params: json!({}),
+        address_for: crate::threepid::Purpose::Register,
+    }
 }
 
 fn stage(name: &str) -> Shown {
@@ -20,7 +27,7 @@ fn step(house: &House, ask: &Ask, session: Option<&str>, shown: Shown) -> Option
     let (ask, session) = (ask.clone(), session.map(str::to_owned));
     let progress = house.write(move |tx| uia::step(tx, &ask, session.as_deref(), &shown));
     match progress.unwrap() {
-        Progress::Passed => None,
+        Progress::Passed(_) => None,
         Progress::Asked(question) => Some(*question),
     }
 }

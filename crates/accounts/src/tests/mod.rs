@@ -5,6 +5,7 @@ mod data;
 mod interactive;
 mod registrations;
 mod sessions;
+mod threepids;
 
 use std::sync::{
     Arc,

@@ -15,7 +15,7 @@ use super::{
     value::{
         Bind, DatabaseUrl, Durability, Engine, File, Folder, HttpUrl, LogFilter, LogFormat,
         MailAddress, MailUrl, Mailbox, RegistrationMode, RegistrationToken, Resource, Seconds,
-        Secret, Size, TurnUri, UserName, Value,
+        Secret, Size, Span, TurnUri, UserName, Value,
     },
 };
 
@@ -140,6 +140,8 @@ table! {
         token: Option<RegistrationToken>, such as "\"choose-one\"";
         /// Whether guest accounts may be made (registration with `kind=guest`).
         guests: bool = "false";
+        /// Whether everybody who registers has to prove a mail address. Needs `email`.
+        require_email: bool = "false";
         /// Enables `/_synapse/admin/v1/register`, by which tools that know this secret make accounts.
         shared_secret: Option<Secret>, such as "\"choose-one\"";
     }
@@ -182,6 +184,9 @@ table! {
         smtp: Option<MailUrl>, such as "\"smtp://127.0.0.1:25\"";
         /// The sender.
         from: Option<Mailbox>, such as "\"Althing <noreply@example.org>\"";
+        /// How long a message may stay unread until those who want mail get a letter about it. The next letter waits
+        /// six times as long.
+        delay: Span = "\"10m\"";
     }
     /// Who is online.
     Presence "presence" {

@@ -151,7 +151,7 @@ fn a_wrong_value_is_one_line_with_file_key_value_and_what_was_expected() {
         ),
         (
             "[rooms]\ndefault_version = \"13\"",
-            r#"rooms.default_version = "13": expected "10", "11" or "12""#,
+            r#"rooms.default_version = "13": expected "1" to "12""#,
         ),
         (
             "[[listeners]]\nbind = \"localhost\"",

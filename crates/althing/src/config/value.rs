@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use protocol::version::{SUPPORTED, supported};
 use ruma::{OwnedServerName, RoomVersionId};
 use toml::Value as Toml;
 
@@ -134,15 +135,11 @@ impl Value for OwnedServerName {
 /// A room version in which rooms can be created here.
 impl Value for RoomVersionId {
     fn expected() -> String {
-        "\"10\", \"11\" or \"12\"".to_owned()
+        let ends = [SUPPORTED.first(), SUPPORTED.last()];
+        ends.map(|id| id.map(|id| quote(id.as_str())).unwrap_or_default()).join(" to ")
     }
     fn read(raw: &Toml, _: &Path) -> Option<Self> {
-        match raw.as_str()? {
-            "10" => Some(RoomVersionId::V10),
-            "11" => Some(RoomVersionId::V11),
-            "12" => Some(RoomVersionId::V12),
-            _ => None,
-        }
+        RoomVersionId::try_from(raw.as_str()?).ok().filter(supported)
     }
     fn from_text(text: &str) -> Toml {
         verbatim(text)
@@ -419,6 +416,32 @@ impl Value for Size {
     }
     fn show(&self) -> Option<String> {
         let (unit, factor) = UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor))?;
+        Some(quote(&format!("{}{unit}", self.0 / factor)))
+    }
+}
+
+/// A span of time, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) u64);
+
+/// Largest first, so that [`Span::show`] takes the largest that divides.
+const SPANS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+impl Value for Span {
+    fn expected() -> String {
+        "a span of time such as \"10m\" (units: s, m, h, d)".to_owned()
+    }
+    fn read(raw: &Toml, _: &Path) -> Option<Self> {
+        let text = raw.as_str()?.trim();
+        let (unit, factor) = SPANS.iter().find(|(unit, _)| text.ends_with(unit))?;
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(*factor).filter(|seconds| *seconds > 0).map(Span)
+    }
+    fn from_text(text: &str) -> Toml {
+        verbatim(text)
+    }
+    fn show(&self) -> Option<String> {
+        let (unit, factor) = SPANS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor))?;
         Some(quote(&format!("{}{unit}", self.0 / factor)))
     }
 }

@@ -1,13 +1,16 @@
 //! The client-server API: one folder for each area, one endpoint (or tight family) per file, mirroring the paths.
 
 mod account;
+mod appservice;
 mod media;
+mod query;
 mod rooms;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod thirdparty;
 
-use crate::handler::Routes;
+use crate::handler::{Caller, Routes};
 
 /// Everything that clients may call.
 pub fn routes() -> Routes {
@@ -16,4 +19,11 @@ pub fn routes() -> Routes {
         .and(rooms::routes())
         .and(sync::routes())
         .and(media::routes())
+        .and(appservice::routes())
+        .and(thirdparty::routes())
+}
+
+/// Who reads, as the reading domain wants to know it.
+fn reader(caller: &Caller) -> ::sync::messages::Reader<'_> {
+    ::sync::messages::Reader { user: caller.user, id: &caller.id, device: &caller.device }
 }

@@ -1,12 +1,12 @@
-//! The rules for `m.room.power_levels` (rule 10 of version 12, rule 9 before).
+//! The rules for `m.room.power_levels` (rule 10 of version 12, whose numbers are used here).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Room;
-use super::rule::{self, Check, Numbered, refuse};
+use super::rule::{self, Check, Decision, Numbered, refuse};
 use crate::power::{Field, Levels, Malformed, Power, PowerLevels};
 
-pub(super) fn check(room: &Room<'_>, power: &PowerLevels) -> Check {
+pub(super) fn check(room: &Room<'_>, power: &PowerLevels) -> Decision {
     let new = match Levels::read(room.rules, room.pdu.content.get()) {
         Ok(levels) => levels,
         Err(Malformed::Number) => return Err(&rule::LEVELS_NUMBER),
@@ -17,7 +17,7 @@ pub(super) fn check(room: &Room<'_>, power: &PowerLevels) -> Check {
         let listed = new.users.keys().any(|user| power.is_creator(user));
         refuse(listed, &rule::LEVELS_CREATOR)?;
     }
-    let Some(old) = power.levels() else { return Ok(()) };
+    let Some(old) = power.levels() else { return Ok(&rule::LEVELS_FIRST) };
     let sender = power.user(&room.pdu.sender);
     numbers(old, &new, sender)?;
     let (from, to) = (&rule::LEVELS_EVENT_FROM, &rule::LEVELS_EVENT_TO);
@@ -28,7 +28,8 @@ pub(super) fn check(room: &Room<'_>, power: &PowerLevels) -> Check {
     }
     let not_below = |user: &_, level: i64| *user != room.pdu.sender && sender <= level;
     let (from, to) = (&rule::LEVELS_USER_FROM, &rule::LEVELS_USER_TO);
-    changes(&old.users, &new.users, sender, not_below, (from, to))
+    changes(&old.users, &new.users, sender, not_below, (from, to))?;
+    Ok(&rule::LEVELS)
 }
 
 /// Rule 10.6. Where a value was or becomes absent, its default is meant.

@@ -1,4 +1,4 @@
-//! The rules for `m.room.member` (rule 5 of version 12, rule 4 before).
+//! The rules for `m.room.member` (rule 5 of version 12, whose numbers are used here).
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use ruma::serde::{Base64, base64::Standard};
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, SigningKeyAlgorithm, UserId};
 use serde_json::Value;
 
-use super::rule::{self, Check, refuse};
+use super::rule::{self, Check, Decision, refuse};
 use super::{Room, StateEvent, string_field};
 
 /// A membership event with what all its rules ask for.
@@ -18,7 +18,7 @@ struct Member<'a> {
     current: String,
 }
 
-pub(super) fn check(room: &Room<'_>) -> Check {
+pub(super) fn check(room: &Room<'_>) -> Decision {
     let content: BTreeMap<String, Value> = room.pdu.content_as().unwrap_or_default();
     let membership = content.get("membership").and_then(Value::as_str).map(str::to_owned);
     let target = room.pdu.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok());
@@ -64,7 +64,7 @@ impl Member<'_> {
         rule.unwrap_or_else(|| "invite".to_owned())
     }
 
-    fn join(&self) -> Check {
+    fn join(&self) -> Decision {
         let Room { rules, create, pdu, .. } = self.room;
         let first = pdu.prev_events.as_slice() == std::slice::from_ref(&create.event_id);
         let creator = match rules.use_room_create_sender {
@@ -72,15 +72,15 @@ impl Member<'_> {
             false => string_field(&create.content, "creator"),
         };
         if first && creator.as_deref() == Some(self.target.as_str()) {
-            return Ok(());
+            return Ok(&rule::JOIN_CREATOR);
         }
         refuse(!self.by_target(), &rule::JOIN_OTHERS)?;
         refuse(self.current == "ban", &rule::JOIN_BANNED)?;
         let welcome = matches!(self.current.as_str(), "invite" | "join");
         match self.join_rule().as_str() {
-            "public" => Ok(()),
-            "invite" if welcome => Ok(()),
-            "knock" if rules.knocking && welcome => Ok(()),
+            "public" => Ok(&rule::JOIN_PUBLIC),
+            "invite" if welcome => Ok(&rule::JOIN_INVITED),
+            "knock" if rules.knocking && welcome => Ok(&rule::JOIN_INVITED),
             "restricted" if rules.restricted_join_rule => self.join_restricted(welcome),
             "knock_restricted" if rules.knock_restricted_join_rule => self.join_restricted(welcome),
             _ => Err(&rule::JOIN_RULE),
@@ -88,30 +88,32 @@ impl Member<'_> {
     }
 
     /// Rule 5.3.5. Only a joined user has any permission to invite.
-    fn join_restricted(&self, welcome: bool) -> Check {
+    fn join_restricted(&self, welcome: bool) -> Decision {
         if welcome {
-            return Ok(());
+            return Ok(&rule::JOIN_RESTRICTED);
         }
         let inviter = self.content.get("join_authorised_via_users_server").and_then(Value::as_str);
         let may_invite = inviter.and_then(|id| <&UserId>::try_from(id).ok()).is_some_and(|id| {
             let power = self.room.power();
             self.room.membership(id.as_str()) == "join" && power.user(id) >= power.invite()
         });
-        refuse(!may_invite, &rule::JOIN_NO_INVITER)
+        refuse(!may_invite, &rule::JOIN_NO_INVITER)?;
+        Ok(&rule::JOIN_AUTHORISED)
     }
 
-    fn invite(&self) -> Check {
+    fn invite(&self) -> Decision {
         if let Some(invite) = self.content.get("third_party_invite") {
             return self.invite_third_party(invite);
         }
         refuse(!self.sender_is_joined(), &rule::INVITE_NOT_JOINED)?;
         refuse(matches!(self.current.as_str(), "join" | "ban"), &rule::INVITE_PRESENT)?;
         let power = self.room.power();
-        refuse(power.user(&self.room.pdu.sender) < power.invite(), &rule::INVITE_POWER)
+        refuse(power.user(&self.room.pdu.sender) < power.invite(), &rule::INVITE_POWER)?;
+        Ok(&rule::INVITE)
     }
 
     /// Rule 5.4.1.
-    fn invite_third_party(&self, invite: &Value) -> Check {
+    fn invite_third_party(&self, invite: &Value) -> Decision {
         refuse(self.current == "ban", &rule::INVITE_3PID_BANNED)?;
         let Some(signed) = invite.get("signed") else { return Err(&rule::INVITE_3PID_UNSIGNED) };
         let text = |key: &str| signed.get(key).and_then(Value::as_str);
@@ -126,32 +128,36 @@ impl Member<'_> {
         let signed = CanonicalJsonValue::try_from(signed.clone()).ok();
         let signed = signed.as_ref().and_then(CanonicalJsonValue::as_object);
         let holds = signed.is_some_and(|signed| signed_by_key_of(&event, signed));
-        refuse(!holds, &rule::INVITE_3PID_KEY)
+        refuse(!holds, &rule::INVITE_3PID_KEY)?;
+        Ok(&rule::INVITE_3PID)
     }
 
-    fn leave(&self) -> Check {
+    fn leave(&self) -> Decision {
         let knocked = self.room.rules.knocking && self.current == "knock";
         if self.by_target() {
             let present = knocked || matches!(self.current.as_str(), "invite" | "join");
-            return refuse(!present, &rule::LEAVE_ABSENT);
+            refuse(!present, &rule::LEAVE)?;
+            return Ok(&rule::LEAVE);
         }
         refuse(!self.sender_is_joined(), &rule::KICK_NOT_JOINED)?;
         let power = self.room.power();
         let sender = power.user(&self.room.pdu.sender);
         refuse(self.current == "ban" && sender < power.ban(), &rule::UNBAN_POWER)?;
         let allowed = sender >= power.kick() && power.user(self.target) < sender;
-        refuse(!allowed, &rule::KICK_POWER)
+        refuse(!allowed, &rule::KICK_POWER)?;
+        Ok(&rule::KICK)
     }
 
-    fn ban(&self) -> Check {
+    fn ban(&self) -> Decision {
         refuse(!self.sender_is_joined(), &rule::BAN_NOT_JOINED)?;
         let power = self.room.power();
         let sender = power.user(&self.room.pdu.sender);
         let allowed = sender >= power.ban() && power.user(self.target) < sender;
-        refuse(!allowed, &rule::BAN_POWER)
+        refuse(!allowed, &rule::BAN_POWER)?;
+        Ok(&rule::BAN)
     }
 
-    fn knock(&self) -> Check {
+    fn knock(&self) -> Decision {
         let restricted = self.room.rules.knock_restricted_join_rule;
         let open = match self.join_rule().as_str() {
             "knock" => true,
@@ -160,7 +166,8 @@ impl Member<'_> {
         };
         refuse(!open, &rule::KNOCK_RULE)?;
         refuse(!self.by_target(), &rule::KNOCK_OTHERS)?;
-        refuse(matches!(self.current.as_str(), "ban" | "invite" | "join"), &rule::KNOCK_PRESENT)
+        refuse(matches!(self.current.as_str(), "ban" | "invite" | "join"), &rule::KNOCK_PRESENT)?;
+        Ok(&rule::KNOCK)
     }
 }
 

@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base::{Error, Reply};
-use ruma::canonical_json::redact_content_in_place;
-use ruma::room_version_rules::RoomVersionRules;
-use ruma::{CanonicalJsonObject, RoomVersionId};
+use ruma::RoomVersionId;
+use ruma::room_version_rules::{RedactionRules, RoomVersionRules};
 use serde_json::value::RawValue;
 
 use super::{put, rules_of};
@@ -23,13 +22,61 @@ pub(super) fn keeps(rules: &RoomVersionRules, key: &str) -> bool {
     }
 }
 
-/// Keeps of a content what redaction keeps.
-pub(super) fn redact_content(
-    rules: &RoomVersionRules,
-    kind: &str,
-    content: &mut CanonicalJsonObject,
-) {
-    redact_content_in_place(content, &rules.redaction, kind);
+/// The types of which redaction keeps something of the content in some version.
+const KINDS_KEPT: [&str; 7] = [
+    "m.room.member",
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.power_levels",
+    "m.room.history_visibility",
+    "m.room.aliases",
+    "m.room.redaction",
+];
+
+/// Whether redaction keeps this key of the content of an event of this type.
+fn keeps_within(rules: &RedactionRules, kind: &str, key: &str) -> bool {
+    match (kind, key) {
+        ("m.room.member", "membership")
+        | ("m.room.join_rules", "join_rule")
+        | ("m.room.history_visibility", "history_visibility")
+        | ("m.room.create", "creator") => true,
+        ("m.room.member", "join_authorised_via_users_server") => {
+            rules.keep_room_member_join_authorised_via_users_server
+        }
+        ("m.room.member", "third_party_invite") => rules.keep_room_member_third_party_invite_signed,
+        ("m.room.create", _) => rules.keep_room_create_content,
+        ("m.room.join_rules", "allow") => rules.keep_room_join_rules_allow,
+        (
+            "m.room.power_levels",
+            "ban" | "events" | "events_default" | "kick" | "redact" | "state_default" | "users"
+            | "users_default",
+        ) => true,
+        ("m.room.power_levels", "invite") => rules.keep_room_power_levels_invite,
+        ("m.room.aliases", "aliases") => rules.keep_room_aliases_aliases,
+        ("m.room.redaction", "redacts") => rules.keep_room_redaction_redacts,
+        _ => false,
+    }
+}
+
+/// What redaction keeps of a content, which is canonical JSON text of an object.
+///
+/// # Errors
+/// A fault if it is not.
+pub(super) fn redact_content(rules: &RedactionRules, kind: &str, content: &str) -> Reply<String> {
+    if !KINDS_KEPT.contains(&kind) {
+        return Ok("{}".to_owned());
+    }
+    let fields = parts(content)?;
+    let mut kept = as_fields(&fields);
+    kept.retain(|key, _| keeps_within(rules, kind, key));
+    let invite = kept.get("third_party_invite").filter(|_| kind == "m.room.member");
+    if let Some(invite) = invite.filter(|invite| json::is_object(invite.as_bytes())).cloned() {
+        let fields = parts(&invite)?;
+        let mut signed = as_fields(&fields);
+        signed.retain(|key, _| key == "signed");
+        put(&mut kept, "third_party_invite", json::object_text(&signed));
+    }
+    Ok(json::object_text(&kept))
 }
 
 /// The client half of a stored event after redaction, again without `unsigned` and `room_id`.
@@ -41,10 +88,9 @@ pub fn redact_client(version: &RoomVersionId, client: &str) -> Reply<String> {
     let fields = parts(client)?;
     let kind = text_of(&fields, "type")?;
     let content = fields.get("content").map_or("{}", |value| value.get());
-    let mut content = json::canonical_object(content)?;
-    redact_content(rules, &kind, &mut content);
+    let content = redact_content(&rules.redaction, &kind, content)?;
     let mut kept = keep(rules, &fields);
-    put(&mut kept, "content", json::canonical_text(&content));
+    put(&mut kept, "content", content);
     Ok(json::object_text(&kept))
 }
 

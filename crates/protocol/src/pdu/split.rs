@@ -6,6 +6,7 @@ use ruma::{RoomId, RoomVersionId};
 use super::redact::{as_fields, parts, text_of};
 use super::{Pdu, STICKY, is_unnamed_create, put};
 use crate::json::{self, Fields};
+use crate::version::event_ids_are_chosen;
 
 /// An event in two JSON objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +39,9 @@ pub fn split(pdu: &Pdu) -> Stored {
             rest.insert(key.as_str().into(), value.as_str().into());
         }
     }
-    put(&mut rest, "auth_events", json::quote_all(&pdu.auth_events));
+    pdu.put_references(&mut rest);
     put(&mut rest, "depth", pdu.depth.to_string());
     put(&mut rest, "hashes", pdu.hashes.as_str());
-    put(&mut rest, "prev_events", json::quote_all(&pdu.prev_events));
     put(&mut rest, "signatures", pdu.signatures.as_str());
     Stored { client: json::object_text(&client), rest: json::object_text(&rest) }
 }
@@ -53,7 +53,9 @@ pub fn split(pdu: &Pdu) -> Stored {
 pub fn join(version: &RoomVersionId, room_id: &RoomId, client: &str, rest: &str) -> Reply<String> {
     let (client, rest) = (parts(client)?, parts(rest)?);
     let mut fields = as_fields(&client);
-    fields.remove("event_id");
+    if !event_ids_are_chosen(version) {
+        fields.remove("event_id");
+    }
     fields.append(&mut as_fields(&rest));
     if !is_unnamed_create(version, &text_of(&client, "type")?) {
         put(&mut fields, "room_id", json::quote(room_id.as_str()));

@@ -1,4 +1,5 @@
 use base::Seq;
+use protocol::version::SUPPORTED;
 use serde_json::{Value, json};
 use store::{log::Entry, schema::SENT};
 
@@ -41,19 +42,81 @@ fn a_sent_event_is_in_every_index_at_its_place_in_the_log() {
 
 #[test]
 fn a_stored_event_is_put_together_again_with_its_own_id() {
-    for version in ["10", "11", "12"] {
+    for version in &SUPPORTED {
         let world = World::new();
         let alice = world.user("alice");
         let room =
             world.create(alice, json!({"room_version": version, "preset": "public_chat"})).unwrap();
         world.say(alice, &room, "hello");
-        let version = RoomVersionId::try_from(version).unwrap();
         for event in world.timeline(&room) {
-            let rest = world.read(|view| event::rest(view, event.event)).unwrap();
-            let text = protocol::pdu::join(&version, &room, event.client(), &rest).unwrap();
-            let pdu = protocol::pdu::parse(&version, &text).unwrap();
+            let text = federated(&world, version, &room, &event);
+            let pdu = protocol::pdu::parse(version, &text).unwrap();
             assert_eq!((pdu.event_id.as_str(), &pdu.room_id), (event.id.as_str(), &room));
-            assert!(pdu.content_hash_holds(&version) && pdu.is_signed_by("x.org"));
+            assert_eq!(pdu.to_federation(version), text);
+            assert!(pdu.content_hash_holds(version) && pdu.is_signed_by("x.org"));
+        }
+    }
+}
+
+fn federated(
+    world: &World,
+    version: &RoomVersionId,
+    room: &OwnedRoomId,
+    event: &event::Stored,
+) -> String {
+    let rest = world.read(|view| event::rest(view, event.event)).unwrap();
+    protocol::pdu::join(version, room, event.client(), &rest).unwrap()
+}
+
+#[test]
+fn events_of_versions_1_and_2_name_others_with_their_hashes_redacted_or_not() {
+    for version in &SUPPORTED[..2] {
+        let world = World::new();
+        let alice = world.user("alice");
+        let room = world.create(alice, json!({ "room_version": version })).unwrap();
+        let said = world.say(alice, &room, "secret");
+        world.redact(alice, &room, &said).unwrap();
+        world.say(alice, &room, "more");
+        let mut hashes = std::collections::BTreeMap::new();
+        for event in world.timeline(&room) {
+            let text = federated(&world, version, &room, &event);
+            let whole: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(whole["event_id"], event.id.as_str());
+            assert_eq!(event.id.server_name().unwrap(), "x.org");
+            for field in ["prev_events", "auth_events"] {
+                for pair in whole[field].as_array().unwrap() {
+                    let of = pair[0].as_str().unwrap();
+                    assert_eq!(pair[1]["sha256"].as_str(), hashes.get(of).map(String::as_str));
+                }
+            }
+            let hash = protocol::pdu::reference_hash(version, &text).unwrap();
+            assert!(hashes.insert(event.id.to_string(), hash).is_none(), "ids are unique");
+        }
+    }
+}
+
+#[test]
+fn who_is_not_in_a_room_sets_no_aliases_of_their_server_there() {
+    let world = World::new();
+    let (alice, eve) = (world.user("alice"), world.user("eve"));
+    let room = world.create(alice, json!({"room_version": "5"})).unwrap();
+    let aliases = || json!({"aliases": ["#a:x.org"]});
+    assert_eq!(world.set(eve, &room, "m.room.aliases", "x.org", aliases()), Err(FORBIDDEN));
+    assert_eq!(world.set(alice, &room, "m.room.aliases", "y.org", aliases()), Err(FORBIDDEN));
+    world.set(alice, &room, "m.room.aliases", "x.org", aliases()).unwrap();
+}
+
+#[test]
+fn numbers_that_are_not_canonical_are_sent_in_old_versions_only() {
+    let world = World::new();
+    let alice = world.user("alice");
+    for (number, version) in SUPPORTED.iter().enumerate() {
+        let room = world.create(alice, json!({ "room_version": version })).unwrap();
+        let sent = world.send(alice, &room, "m.x", json!({"lat": 48.25}));
+        if number < 5 {
+            assert_eq!(world.event(&sent.unwrap()).content(), r#"{"lat":48.25}"#);
+        } else {
+            assert_eq!(sent, Err((400, "M_BAD_JSON")), "{version}");
         }
     }
 }

@@ -1,3 +1,4 @@
+use protocol::version::SUPPORTED;
 use serde_json::{Value, json};
 use store::schema::Standing::{self, *};
 
@@ -227,7 +228,7 @@ fn guests_join_only_where_guests_may() {
 
 #[test]
 fn a_restricted_room_lets_in_members_of_the_rooms_it_names() {
-    for version in ["10", "11", "12"] {
+    for version in &SUPPORTED[7..] {
         let world = World::new();
         let (admin, bob, eve) = (world.user("admin"), world.user("bob"), world.user("eve"));
         let space = world.public(admin);
@@ -246,6 +247,28 @@ fn a_restricted_room_lets_in_members_of_the_rooms_it_names() {
         world.join(eve, &room).unwrap();
         let content = world.content(&room, "m.room.member", "@eve:x.org").unwrap();
         assert!(content.get("join_authorised_via_users_server").is_none());
+    }
+}
+
+#[test]
+fn versions_that_know_no_restricted_rooms_or_knocking_let_nobody_in_by_them() {
+    for (position, version) in SUPPORTED.iter().enumerate() {
+        let world = World::new();
+        let (admin, bob) = (world.user("admin"), world.user("bob"));
+        let space = world.public(admin);
+        world.join(bob, &space).unwrap();
+        let make = |rule: &str| {
+            let allow = json!([{"type": "m.room_membership", "room_id": space}]);
+            let rule = json!({"type": "m.room.join_rules", "content": {"join_rule": rule, "allow": allow}});
+            world.create(admin, json!({"room_version": version, "initial_state": [rule]})).unwrap()
+        };
+        for (rule, joins, knocks) in
+            [("restricted", 8, 99), ("knock", 99, 7), ("knock_restricted", 10, 10)]
+        {
+            let outcome = |since| if position + 1 < since { Err(FORBIDDEN) } else { Ok(()) };
+            assert_eq!(world.join(bob, &make(rule)), outcome(joins), "{version} {rule}");
+            assert_eq!(world.knock(bob, &make(rule)), outcome(knocks), "{version} {rule}");
+        }
     }
 }
 

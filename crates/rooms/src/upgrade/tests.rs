@@ -11,7 +11,16 @@ fn go(world: &World, user: User, room: &RoomId, version: &str) -> Outcome<OwnedR
 
 #[test]
 fn the_new_room_takes_over_and_the_old_one_is_closed() {
-    for (from, to) in [("11", "12"), ("12", "12"), ("12", "11"), ("10", "11")] {
+    let pairs = [
+        ("11", "12"),
+        ("12", "12"),
+        ("12", "11"),
+        ("10", "11"),
+        ("1", "12"),
+        ("12", "1"),
+        ("2", "3"),
+    ];
+    for (from, to) in pairs {
         let world = World::new();
         let (alice, bob) = (world.user("alice"), world.user("bob"));
         let old = world
@@ -44,6 +53,30 @@ fn the_new_room_takes_over_and_the_old_one_is_closed() {
         };
         assert_eq!((published(&old), published(&new)), ("private".into(), "public".into()));
         world.join(bob, &new).unwrap();
+    }
+}
+
+#[test]
+fn what_the_new_version_would_refuse_is_told_in_its_terms() {
+    let world = World::new();
+    let alice = world.user("alice");
+    let (levels, rule) =
+        (json!({"ban": "60", "kick": 55.5, "users": {"@alice:x.org": "100"}}), "knock");
+    let old = world
+        .create(
+            alice,
+            json!({"room_version": "5", "power_level_content_override": levels,
+                "initial_state": [{"type": "m.room.join_rules", "content": {"join_rule": rule}}]}),
+        )
+        .unwrap();
+    let middle = go(&world, alice, &old, "6").unwrap();
+    assert_eq!(world.content(&middle, "m.room.join_rules", "").unwrap()["join_rule"], "invite");
+    for version in ["10", "12"] {
+        let old = world
+            .create(alice, json!({"room_version": "5", "power_level_content_override": levels}));
+        let new = go(&world, alice, &old.unwrap(), version).unwrap();
+        let content = world.content(&new, LEVELS, "").unwrap();
+        assert_eq!((&content["ban"], &content["kick"]), (&json!(60), &json!(55)), "{version}");
     }
 }
 

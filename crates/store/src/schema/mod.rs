@@ -4,15 +4,23 @@
 //! never change one, never reuse a dropped tag. Adding a keyspace = one constant here and a line in the golden test.
 
 mod account;
+mod appservice;
+mod authority;
 #[cfg(test)]
 mod golden;
 mod media;
+mod push;
 mod room;
+mod threepid;
 mod timed;
 
 pub use account::*;
+pub use appservice::*;
+pub use authority::*;
 pub use media::*;
+pub use push::*;
 pub use room::*;
+pub use threepid::*;
 pub use timed::*;
 
 use base::Seq;

@@ -45,6 +45,11 @@ pub static PUBLISHED: Keyspace<(Room,), ()> = Keyspace::new(ROOM_TREE, 7, "publi
 pub static ANNOTATIONS: Keyspace<(Event, [u8; 16]), Event> =
     Keyspace::new(ROOM_TREE, 8, "annotations", Owned::Each);
 
+/// Members in the order of their member events: room, 0 (joined or invited) | 1 (left or banned) | 2 (knocking), member event
+/// → user. Whoever writes [`MEMBERS`] writes it too: see [`crate::room::set_member`].
+pub static MEMBERS_IN_ORDER: Keyspace<(Room, u8, Event), User> =
+    Keyspace::new(ROOM_TREE, 45, "members_in_order", Owned::First(Kind::Room));
+
 /// Events.
 pub static EVENTS: Keyspace<(Event,), EventRow> =
     Keyspace::new(EVENT_TREE, 1, "events", Owned::First(Kind::Event));
@@ -60,6 +65,13 @@ pub static TIMELINE: Keyspace<(Room, Seq), Event> =
 /// An event's children by `m.relates_to`, in timeline order.
 pub static RELATIONS: Keyspace<(Event, Seq), Relation> =
     Keyspace::new(ORDER_TREE, 3, "relations", Owned::Nobody);
+/// A room's events by their `origin_server_ts`.
+pub static BY_TIME: Keyspace<(Room, UnixMs, Event), ()> =
+    Keyspace::new(ORDER_TREE, 46, "by_time", Owned::Nobody);
+/// When an event was last announced in a room: room, 0 (any other) | 1 (one that moves the room up in lists). See
+/// [`crate::activity`].
+pub static ACTIVITY: Keyspace<(Room, u8), Seq> =
+    Keyspace::new(ORDER_TREE, 40, "activity", Owned::Nobody);
 /// Nodes of state maps.
 pub static STATE_NODES: Keyspace<(NodeId,), Node> =
     Keyspace::new(STATE_TREE, 1, "state_nodes", Owned::Nobody);

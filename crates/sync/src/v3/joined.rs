@@ -1,17 +1,14 @@
 //! A joined room in an answer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Event, Reply, Room, Seq, User};
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, UserId};
 use store::{
-    Direction,
+    Direction, View,
     event::{self, Stored},
     room,
-    schema::{ACCOUNT_DATA, AccountData, Membership, RECEIPTS, Receipt, Standing},
+    schema::{Membership, RECEIPTS, Receipt, Standing},
     state::{self, Part, Root},
     user,
 };
@@ -20,18 +17,16 @@ use super::{Context, StateAfter};
 use crate::{
     client_event::Writer,
     filter::TIMELINE_DEFAULT,
-    gate::{Gate, standing},
+    gate::Gate,
+    heroes,
     json::Out,
+    own_data,
+    receipts::{self, RECEIPTS_MAX},
     sticky,
     timeline::{Query, Span, passes},
     token::Token,
     unread,
 };
-
-/// Receipts of one room in a first answer.
-const RECEIPTS_MAX: usize = 100_000;
-/// Account data types of one room.
-const ACCOUNT_DATA_MAX: usize = 10_000;
 
 /// The part of a timeline that goes into an answer, oldest first, and what the client has of the room.
 pub(super) struct Window {
@@ -41,6 +36,13 @@ pub(super) struct Window {
     pub(super) since: Option<Seq>,
     /// Up to where the timeline goes.
     pub(super) upto: Seq,
+}
+
+impl Window {
+    /// May the summary of the room have changed for the client?
+    fn is_summarised(&self) -> bool {
+        self.limited || self.events.iter().any(|(_, e)| e.is_state("m.room.member"))
+    }
 }
 
 impl Context<'_> {
@@ -64,10 +66,7 @@ impl Context<'_> {
             out.take_back(start);
             return Ok(false);
         }
-        if new_to_client
-            || window.events.iter().any(|(_, e)| e.is_state("m.room.member"))
-            || window.limited
-        {
+        if new_to_client || window.is_summarised() {
             self.summary(out, room)?;
         }
         self.unread(out, room, membership)?;
@@ -94,7 +93,7 @@ impl Context<'_> {
         let then = room::state_at(self.view, room, since)?;
         let member = room::state(self.view, then, "m.room.member", self.viewer_id.as_str())?;
         // Left and joined again in between: the client never knew, and what it has is brought up to date.
-        let was_in = member.and_then(|m| standing(&m)) == Some(Standing::Join);
+        let was_in = member.and_then(|m| room::standing(&m)) == Some(Standing::Join);
         Ok(was_in.then_some(since))
     }
 
@@ -197,11 +196,12 @@ impl Context<'_> {
         let whole = window.since.is_none() || self.ask.full_state;
         let mut events = match (whole, window.since) {
             (false, Some(since)) => self.state_changes(room, since, start, end, &in_timeline)?,
-            _ if after => self.state_whole(end, window)?,
-            _ => self.state_whole(start, window)?,
+            _ if after => self.state_whole(room, end, window)?,
+            _ => self.state_whole(room, start, window)?,
         };
         if !whole {
-            self.add_lazy_members(&mut events, if after { end } else { start }, window)?;
+            let root = if after { end } else { start };
+            self.add_lazy_members(&mut events, room, root, window)?;
         }
         let filter = &self.ask.filter.state;
         if !filter.all {
@@ -214,6 +214,7 @@ impl Context<'_> {
             }
             events = kept;
         }
+        self.note_members(room, &events, window)?;
         if events.is_empty() && !whole {
             return Ok(false);
         }
@@ -256,7 +257,7 @@ impl Context<'_> {
     }
 
     /// A whole state; with lazy members only those who matter.
-    fn state_whole(&self, root: Root, window: &Window) -> Reply<Vec<Arc<Stored>>> {
+    fn state_whole(&self, room: Room, root: Root, window: &Window) -> Reply<Vec<Arc<Stored>>> {
         let lazy = self.lazy_members();
         let part = if lazy { Part::Except("m.room.member") } else { Part::All };
         let mut events = Vec::new();
@@ -266,7 +267,7 @@ impl Context<'_> {
         if lazy {
             let mut who = self.senders(window)?;
             who.insert(self.viewer_id.to_owned());
-            who.extend(self.heroes_of(root)?);
+            who.extend(heroes::current(self.view, room, self.ask.user)?);
             for id in who {
                 events.extend(room::state(self.view, root, "m.room.member", id.as_str())?);
             }
@@ -283,11 +284,12 @@ impl Context<'_> {
         users.into_iter().map(|u| user::id(self.view, u)).collect()
     }
 
-    /// With lazy members, whoever speaks in the timeline is introduced, again and again: we keep no note of whom this
-    /// device already knows, and the spec allows it. `root`: the state that the answer tells of.
+    /// With lazy members, whoever speaks in the timeline is introduced, and who stands for the room in its summary, but for
+    /// those that the client has been told. `root`: the state that the answer tells of.
     fn add_lazy_members(
         &self,
         events: &mut Vec<Arc<Stored>>,
+        room: Room,
         root: Root,
         window: &Window,
     ) -> Reply<()> {
@@ -296,9 +298,39 @@ impl Context<'_> {
         }
         let mut have: BTreeSet<Event> = events.iter().map(|e| e.event).collect();
         have.extend(window.events.iter().map(|(_, e)| e.event));
-        for id in self.senders(window)? {
-            let member = room::state(self.view, root, "m.room.member", id.as_str())?;
-            events.extend(member.filter(|m| have.insert(m.event)));
+        let mut who = self.senders(window)?;
+        if window.is_summarised() {
+            who.extend(heroes::current(self.view, room, self.ask.user)?);
+        }
+        for id in who {
+            let Some(member) = room::state(self.view, root, "m.room.member", id.as_str())? else {
+                continue;
+            };
+            if have.insert(member.event) && !self.has_been_told(&member)? {
+                events.push(member);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_been_told(&self, member: &Stored) -> Reply<bool> {
+        let Some(told) = &self.told else { return Ok(false) };
+        let whose = member_of(self.view, member)?;
+        Ok(whose.is_some_and(|user| told.knows(member.row.room, user, member.event)))
+    }
+
+    /// Takes down which member events the answer tells, the last one of each user.
+    fn note_members(&self, room: Room, state: &[Arc<Stored>], window: &Window) -> Reply<()> {
+        if self.told.is_none() {
+            return Ok(());
+        }
+        let mut introduced = self.introduced.borrow_mut();
+        let after = self.ask.state_after != StateAfter::No;
+        let timeline = window.events.iter().map(|(_, e)| e).filter(|_| !after);
+        for member in state.iter().chain(timeline).filter(|e| e.is_state("m.room.member")) {
+            if let Some(user) = member_of(self.view, member)? {
+                introduced.push((room, user, member.event));
+            }
         }
         Ok(())
     }
@@ -339,40 +371,13 @@ impl Context<'_> {
     }
 
     fn receipts(&self, out: &mut Out, room: Room, since: Option<Seq>) -> Reply<()> {
-        type Row = ((Room, User, String, u8), Receipt);
-        let rows: Vec<Row> = match self.changes.receipts(room) {
-            Some(users) if since.is_some() => {
-                let mut rows = Vec::new();
-                for user in users {
-                    rows.extend(self.view.under(&RECEIPTS, (room, user), RECEIPTS_MAX)?);
-                }
-                rows
-            }
+        let mut rows: Vec<receipts::Row> = match self.changes.receipts(room) {
+            Some(users) if since.is_some() => receipts::of_users(self.view, room, users)?,
             _ => self.view.under(&RECEIPTS, (room,), RECEIPTS_MAX)?,
         };
-        // A user may have several receipts of one type on one event, in different threads, for which one `m.receipt` has
-        // no place: the second goes into a second one.
-        let mut layers: Vec<Layer> = Vec::new();
-        for ((_, user, thread, private), receipt) in rows {
-            let new = since.is_none_or(|since| receipt.moved > since);
-            let shown = private == 0 || user == self.ask.user;
-            if !new || !shown {
-                continue;
-            }
-            let id = user::id(self.view, user)?;
-            if self.ignored.iter().any(|i| i == id.as_str()) {
-                continue;
-            }
-            let kind = if private == 0 { "m.read" } else { "m.read.private" };
-            let key = (receipt.event_id, kind, id);
-            let value = (receipt.at.0, thread);
-            match layers.iter_mut().find(|layer| !layer.contains_key(&key)) {
-                Some(layer) => drop(layer.insert(key, value)),
-                None => layers.push(Layer::from([(key, value)])),
-            }
-        }
-        for layer in layers {
-            write_receipts(out, &layer);
+        rows.retain(|(_, receipt)| since.is_none_or(|since| receipt.moved > since));
+        for layer in receipts::layers(self.view, self.ask.user, &self.ignored, rows)? {
+            receipts::write(out, &layer);
         }
         Ok(())
     }
@@ -400,23 +405,11 @@ impl Context<'_> {
         since: Option<Seq>,
         wanted: impl Fn(&str) -> bool,
     ) -> Reply<()> {
-        let rows: Vec<(String, AccountData)> = match self.changes.account_data(room) {
-            Some(kinds) if since.is_some() => {
-                let mut rows = Vec::new();
-                for kind in kinds {
-                    let data = self.view.get(&ACCOUNT_DATA, (self.ask.user, room, kind.clone()))?;
-                    rows.extend(data.map(|d| (kind, d)));
-                }
-                rows
+        let kinds = self.changes.account_data(room).filter(|_| since.is_some());
+        for (kind, data) in own_data::read(self.view, self.ask.user, room, kinds)? {
+            if wanted(&kind) {
+                own_data::write(out, &kind, &data);
             }
-            _ => {
-                let rows: Vec<((User, Room, String), AccountData)> =
-                    self.view.under(&ACCOUNT_DATA, (self.ask.user, room), ACCOUNT_DATA_MAX)?;
-                rows.into_iter().map(|((.., kind), data)| (kind, data)).collect()
-            }
-        };
-        for (kind, data) in rows.iter().filter(|(kind, _)| wanted(kind)) {
-            out.open().key("type").text(kind).key("content").raw(&data.content).close();
         }
         Ok(())
     }
@@ -442,32 +435,8 @@ impl Context<'_> {
     }
 }
 
-/// Receipts of one `m.receipt`: (event id, type, user) → (timestamp, thread).
-type Layer = BTreeMap<(String, &'static str, OwnedUserId), (u64, String)>;
-
-fn write_receipts(out: &mut Out, layer: &Layer) {
-    out.open().key("type").text("m.receipt").key("content").open();
-    let (mut event, mut kind) = ("", "");
-    for ((of, how, user), (at, thread)) in layer {
-        if of != event {
-            if !event.is_empty() {
-                out.close().close();
-            }
-            out.key(of).open();
-            (event, kind) = (of, "");
-        }
-        if *how != kind {
-            if !kind.is_empty() {
-                out.close();
-            }
-            out.key(how).open();
-            kind = how;
-        }
-        out.key(user.as_str()).open().key("ts").number(*at);
-        if !thread.is_empty() {
-            out.key("thread_id").text(thread);
-        }
-        out.close();
-    }
-    out.close().close().close().close();
+/// Whose membership a member event tells.
+fn member_of(view: &View, member: &Stored) -> Reply<Option<User>> {
+    let id = member.row.state_key.as_deref().and_then(|id| <&UserId>::try_from(id).ok());
+    id.map(|id| user::find(view, id)).transpose().map(Option::flatten)
 }

@@ -1,7 +1,5 @@
 //! What an answer holds beside joined rooms: invites, knocks, left rooms, global account data, device lists.
 
-use std::collections::BTreeSet;
-
 use base::{Reply, Room, Seq};
 use store::{
     event, room,
@@ -10,10 +8,7 @@ use store::{
 };
 
 use super::{Context, StateAfter};
-use crate::{
-    gate::{Gate, last_stay, standing},
-    json::Out,
-};
+use crate::{device_lists, gate::Gate, json::Out, own_data};
 
 impl Context<'_> {
     /// Has this membership changed for the client?
@@ -63,8 +58,9 @@ impl Context<'_> {
         let gate = Gate::new(self.view, room, self.ask.user, self.viewer_id)?;
         let writer = self.writer(&gate);
         let newest = event::order(self.view, m.event)?.unwrap_or_default();
-        let stay = if m.was_joined && !m.forgotten { last_stay(self.view, m.event)? } else { None };
-        let Some((_, departure)) = stay else {
+        let was_there = m.was_joined && !m.forgotten;
+        let stay = if was_there { room::last_stay(self.view, m.event)? } else { None };
+        let Some(room::Stay { left: departure, .. }) = stay else {
             // An invite declined or withdrawn, a knock refused: nothing of the room but the event itself.
             return self.only_leave(out, m, &writer, newest);
         };
@@ -108,7 +104,7 @@ impl Context<'_> {
     fn stood(&self, room: Room, since: Seq) -> Reply<Option<Standing>> {
         let root = room::state_at(self.view, room, since)?;
         let member = room::state(self.view, root, "m.room.member", self.viewer_id.as_str())?;
-        Ok(member.and_then(|m| standing(&m)))
+        Ok(member.and_then(|m| room::standing(&m)))
     }
 
     pub(super) fn account_data(&self, out: &mut Out) -> Reply<()> {
@@ -117,12 +113,8 @@ impl Context<'_> {
         let start = out.mark();
         let wanted = |kind: &str| self.ask.filter.account_data.kind(kind);
         self.data_events(out, Room(0), self.since, wanted)?;
-        if self.since.is_none() && wanted("m.push_rules") && !self.has_push_rules()? {
-            let rules = protocol::push::with_defaults(None, self.viewer_id);
-            if let Ok(rules) = serde_json::to_string(&rules) {
-                out.open().key("type").text("m.push_rules").key("content").open();
-                out.key("global").raw(&rules).close().close();
-            }
+        if self.since.is_none() && wanted("m.push_rules") {
+            own_data::default_push_rules(self.view, out, self.ask.user, self.viewer_id)?;
         }
         if out.mark() == start {
             out.take_back(before);
@@ -132,23 +124,9 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn has_push_rules(&self) -> Reply<bool> {
-        let key = (self.ask.user, Room(0), "m.push_rules".to_owned());
-        self.view.has(&store::schema::ACCOUNT_DATA, key)
-    }
-
     /// Users whose devices changed, as far as the caller shares a room with them.
     pub(super) fn device_lists(&self, out: &mut Out) -> Reply<()> {
-        let mine: BTreeSet<Room> =
-            room::joined_rooms(self.view, self.ask.user)?.iter().copied().collect();
-        let mut changed = Vec::new();
-        for user in &self.changes.devices {
-            let shared = *user == self.ask.user
-                || room::joined_rooms(self.view, *user)?.iter().any(|room| mine.contains(room));
-            if shared {
-                changed.push(user::id(self.view, *user)?);
-            }
-        }
+        let changed = device_lists::shared(self.view, self.ask.user, &self.changes.devices)?;
         if changed.is_empty() {
             return Ok(());
         }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use base::{Epoch, Reply, Room, User};
 use store::{PresenceShown as Shown, PresenceState as State, View, room, schema::PROFILES, user};
 
-use super::{Ask, changes::Changes};
-use crate::json::Out;
+use super::Ask;
+use crate::{changes::Changes, json::Out};
 
 /// Changes looked at for one answer; the others are looked at for the next.
 const LOOKED_AT_MAX: usize = 1_000;

@@ -8,19 +8,20 @@ pub(crate) const USERS: usize = 4;
 /// Its rooms.
 pub(crate) const ROOMS: usize = 3;
 
-/// How many cases, unless `SYNC_ORACLE_CASES` says (mutation tests want fewer, a night wants more).
-pub(crate) fn cases(default: u32) -> ProptestConfig {
-    let asked = std::env::var("SYNC_ORACLE_CASES").ok().and_then(|n| n.parse().ok());
+/// How many cases, unless a variable says (mutation tests want fewer, a night wants more).
+pub(crate) fn cases(variable: &str, default: u32) -> ProptestConfig {
+    let asked = std::env::var(variable).ok().and_then(|n| n.parse().ok());
     let failure_persistence = None;
     ProptestConfig { failure_persistence, ..ProptestConfig::with_cases(asked.unwrap_or(default)) }
 }
 
 /// Up to `most` deeds.
-pub(crate) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
-    proptest::collection::vec(op(), 1..most)
+pub(crate) fn ops(op: impl Strategy<Value = Op>, most: usize) -> impl Strategy<Value = Vec<Op>> {
+    proptest::collection::vec(op, 1..most)
 }
 
-fn op() -> impl Strategy<Value = Op> {
+/// One deed.
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let (u, r, n) = (|| 0..USERS, || 0..ROOMS, || 0..12usize);
     let sent = prop_oneof![
         4 => Just(Sent::Text),

@@ -5,8 +5,8 @@ use accounts::{
     uia::Auth as Interactive,
 };
 use base::{Error, Reply};
-use http::Method;
-use ruma::api::client::device::{get_device, get_devices, update_device};
+use http::{Method, StatusCode};
+use ruma::api::client::device::{get_device, get_devices};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Tx, View};
@@ -16,9 +16,9 @@ use super::{
     uia::{ask_password, guarded},
 };
 use crate::{
-    answer::Json,
+    answer::{Json, Raw, json as json_answer},
     asked::Asked,
-    handler::{Auth, Caller, Routes},
+    handler::{Around, Auth, Caller, Routes},
     outside::Outside,
 };
 
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
     Routes::default()
         .read(list)
         .read(get)
-        .write(rename)
+        .raw_write(Method::PUT, &ONE, Auth::Required, rename)
         .raw_flow(Method::DELETE, &ONE, Auth::Required, delete)
         .raw_flow(Method::POST, &MANY, Auth::Required, delete_many)
 }
@@ -60,14 +60,22 @@ fn get(view: &View, caller: Caller, request: get_device::v3::Request) -> Reply<J
     Ok(shown(device).to_string().into())
 }
 
-fn rename(
-    tx: &mut Tx,
-    caller: Caller,
-    request: update_device::v3::Request,
-) -> Reply<update_device::v3::Response> {
-    let (id, name) = (request.device_id.as_str(), request.display_name.as_deref());
-    device::rename(tx, caller.user, id, name)?;
-    Ok(update_device::v3::Response::new())
+#[derive(Deserialize)]
+struct Rename {
+    display_name: Option<String>,
+}
+
+/// An application service may make a device so (MSC4190): 201.
+fn rename(tx: &mut Tx, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Raw> {
+    let caller = required(caller)?;
+    let body: Rename = asked.json()?;
+    let (id, name) = (asked.arg(0), body.display_name.as_deref());
+    let made = match caller.service {
+        Some(_) => device::create_or_rename(tx, caller.user, id, name)?,
+        None => device::rename(tx, caller.user, id, name).map(|()| false)?,
+    };
+    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(Raw(json_answer(status, "{}")))
 }
 
 #[derive(Deserialize)]

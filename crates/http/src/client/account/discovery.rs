@@ -2,6 +2,7 @@
 
 use base::{Error, Reply};
 use http::Method;
+use protocol::version::SUPPORTED;
 use ruma::api::client::discovery::{discover_homeserver, get_capabilities, get_supported_versions};
 use serde_json::json;
 use store::View;
@@ -28,6 +29,8 @@ pub(super) fn routes() -> Routes {
 const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
 const FEATURES: &[&str] = &[
+    "org.matrix.msc3874",
+    "org.matrix.msc3881",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
     "org.matrix.msc4140",
@@ -36,6 +39,8 @@ const FEATURES: &[&str] = &[
     "org.matrix.msc4222",
     "org.matrix.msc4306",
     "org.matrix.msc4354",
+    "uk.half-shot.msc2666.query_mutual_rooms",
+    "org.matrix.simplified_msc3575",
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",
 ];
@@ -53,20 +58,22 @@ fn capabilities(
     caller: Caller,
     _: get_capabilities::v3::Request,
 ) -> Reply<Json> {
+    let available: serde_json::Map<_, _> =
+        SUPPORTED.iter().map(|version| (version.to_string(), "stable".into())).collect();
     let on = json!({ "enabled": true });
     let off = json!({ "enabled": false });
     let capabilities = json!({
         "m.change_password": { "enabled": !caller.guest },
         "m.room_versions": {
             "default": around.settings.default_room_version,
-            "available": { "10": "stable", "11": "stable", "12": "stable" },
+            "available": available,
         },
         "m.profile_fields": on,
         "uk.tcpip.msc4133.profile_fields": on,
         "m.set_displayname": on,
         "m.set_avatar_url": on,
-        "m.3pid_changes": off,
-        "m.get_login_token": off,
+        "m.3pid_changes": { "enabled": around.settings.mail && !caller.guest },
+        "m.get_login_token": { "enabled": !caller.guest },
         "m.forget_forced_upon_leave": off,
         "m.delayed_events": {
             "max_delay_ms": rooms::delayed::DELAY_MS_MAX,

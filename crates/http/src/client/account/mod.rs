@@ -4,14 +4,18 @@ mod account_data;
 mod deactivate;
 mod devices;
 mod discovery;
+mod fallback;
 mod filters;
+mod ghost;
 mod login;
 mod openid;
 mod password;
 mod presence;
 mod profile;
 mod push_rules;
+mod pushers;
 mod register;
+mod request_token;
 mod session;
 mod shared_secret;
 mod tags;
@@ -20,7 +24,9 @@ mod tests;
 mod threepid;
 mod to_device;
 mod uia;
+mod unsubscribe;
 mod user_directory;
+mod validate;
 mod voip;
 mod whois;
 
@@ -49,6 +55,11 @@ pub(crate) fn routes() -> Routes {
         .and(tags::routes())
         .and(filters::routes())
         .and(push_rules::routes())
+        .and(pushers::routes())
+        .and(unsubscribe::routes())
+        .and(request_token::routes())
+        .and(validate::routes())
+        .and(fallback::routes())
         .and(openid::routes())
         .and(to_device::routes())
         .and(voip::routes())

@@ -2,8 +2,12 @@
 
 use accounts::profile;
 use base::{Error, Reply};
+use flows::appservice::query;
 use http::Method;
-use ruma::api::client::profile::{get_profile, get_profile_field};
+use ruma::{
+    OwnedUserId,
+    api::client::profile::{get_profile, get_profile_field},
+};
 use serde_json::{Map, Value};
 use store::{Tx, View};
 
@@ -12,6 +16,7 @@ use crate::{
     answer::Json,
     asked::Asked,
     handler::{Anyone, Around, Auth, Caller, Routes},
+    outside::Outside,
 };
 
 pub(super) fn routes() -> Routes {
@@ -22,18 +27,39 @@ pub(super) fn routes() -> Routes {
         "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}/{field}",
     ];
     Routes::default()
-        .read(get)
-        .read(get_field)
+        .flow(get)
+        .flow(get_field)
         .raw_write(Method::PUT, &PATHS, Auth::Required, set)
         .raw_write(Method::DELETE, &PATHS, Auth::Required, remove)
 }
 
-fn get(view: &View, _: Anyone, request: get_profile::v3::Request) -> Reply<Json> {
-    Ok(profile::get(view, &request.user_id)?.into())
+async fn get(outside: Outside, _: Anyone, request: get_profile::v3::Request) -> Reply<Json> {
+    let id = request.user_id;
+    look_up(&outside, id.clone(), move |view| profile::get(view, &id)).await
 }
 
-fn get_field(view: &View, _: Anyone, request: get_profile_field::v3::Request) -> Reply<Json> {
-    Ok(profile::get_field(view, &request.user_id, request.field.as_str())?.into())
+async fn get_field(
+    outside: Outside,
+    _: Anyone,
+    request: get_profile_field::v3::Request,
+) -> Reply<Json> {
+    let (id, field) = (request.user_id, request.field);
+    look_up(&outside, id.clone(), move |view| profile::get_field(view, &id, field.as_str())).await
+}
+
+/// Who is not known here may be known to an application service.
+async fn look_up(
+    outside: &Outside,
+    id: OwnedUserId,
+    read: impl Fn(&View) -> Reply<String> + Clone + Send + 'static,
+) -> Reply<Json> {
+    let found = outside.store.read(read.clone()).await;
+    if matches!(&found, Err(Error::Refused(no)) if no.status == 404)
+        && query::look_for_user(&outside.store, &outside.bridges, &id).await?
+    {
+        return Ok(outside.store.read(read).await?.into());
+    }
+    Ok(found?.into())
 }
 
 fn set(tx: &mut Tx, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {

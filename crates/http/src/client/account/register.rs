@@ -4,10 +4,12 @@ use accounts::{
     account::{self, New},
     device::{self, LoggedIn, Login},
     registration,
-    uia::{self, Ask, Auth as Interactive, DUMMY, REGISTRATION_TOKEN, Shown},
+    threepid::{self, Purpose},
+    uia::{self, Ask, Auth as Interactive, DUMMY, EMAIL_IDENTITY, REGISTRATION_TOKEN, Shown},
 };
-use base::{Error, Reply};
-use http::{Method, header};
+use base::{Error, Reply, User};
+use http::Method;
+use protocol::appservice::{Appservices, Registration};
 use ruma::{
     OwnedUserId,
     api::client::account::{check_registration_token_validity, get_username_availability},
@@ -16,12 +18,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Tx, View};
 
-use super::uia::{judge, step};
+use super::{
+    ghost::{APPLICATION_SERVICE, application_service, exclusive, no_login},
+    uia::{judge, step},
+};
 use crate::{
     answer::Json,
     asked::Asked,
     handler::{Anyone, Around, Auth, Caller, Routes},
-    outside::{Outside, RegistrationMode},
+    outside::{Outside, RegistrationMode, Settings},
 };
 
 pub(super) fn routes() -> Routes {
@@ -53,42 +58,100 @@ async fn register(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Js
         Some("guest") => return register_guest(&outside, body).await,
         Some(_) => return Err(Error::invalid_param("The kind of account is user or guest.")),
     }
-    if body.kind.as_deref() == Some("m.login.application_service") {
-        let code = match asked.header(header::AUTHORIZATION) {
-            Some(_) => "M_UNKNOWN_TOKEN",
-            None => "M_MISSING_TOKEN",
-        };
-        return Err(Error::refused(401, code, "No application service has this token."));
+    if body.kind.as_deref() == Some(APPLICATION_SERVICE) {
+        let service = application_service(&outside, &asked)?;
+        return register_ghost(&outside, &service, body).await;
     }
     register_user(&outside, body).await
 }
 
+/// The user of an application service: no password, no questions (spec: Application Service API, "Server admin style
+/// permissions").
+async fn register_ghost(outside: &Outside, service: &Registration, body: Body) -> Reply<Json> {
+    let inhibit_login = body.inhibit_login.unwrap_or_default();
+    if service.manages_devices && !inhibit_login {
+        return Err(no_login());
+    }
+    let missing = || Error::missing_param("The user name is missing.");
+    let name = body.username.ok_or_else(missing)?;
+    let id = outside.store.read(move |view| account::id_of(view, &name)).await?;
+    let services = &outside.settings.appservices;
+    if !service.has_user(&id) || services.excludes_user(&id, Some(service)) {
+        return Err(exclusive("This user name is not the application service's."));
+    }
+    let name = Some(id.localpart().to_owned());
+    let new = New { name, password: None, admin: false, guest: false, display_name: None };
+    let login = (!inhibit_login).then(|| Login {
+        device: body.device_id,
+        display_name: body.initial_device_display_name,
+        refreshable: body.refresh_token.unwrap_or_default(),
+    });
+    let made = outside.store.write(None, move |tx| make(tx, &new, login.as_ref())).await?;
+    Ok(answer(made.value))
+}
+
+/// Refuses names that belong to an application service.
+pub(super) fn check_free(view: &View, services: &Appservices, name: &str) -> Reply<()> {
+    let id = account::available(view, name)?;
+    match services.excludes_user(&id, None) {
+        true => Err(exclusive("This user name is reserved for an application service.")),
+        false => Ok(()),
+    }
+}
+
 const WITH_TOKEN: &[&[&str]] = &[&[REGISTRATION_TOKEN]];
 const WITH_NOTHING: &[&[&str]] = &[&[DUMMY]];
+const TOKEN_AND_MAIL: &[&[&str]] = &[&[REGISTRATION_TOKEN, EMAIL_IDENTITY]];
+const MAIL: &[&[&str]] = &[&[EMAIL_IDENTITY]];
+const TOKEN_MAYBE_MAIL: &[&[&str]] =
+    &[&[REGISTRATION_TOKEN], &[EMAIL_IDENTITY, REGISTRATION_TOKEN]];
+const MAYBE_MAIL: &[&[&str]] = &[&[DUMMY], &[EMAIL_IDENTITY]];
+
+/// The ways to register: an address can be proven where mail can be sent, and may have to be.
+fn ways(settings: &Settings) -> Reply<&'static [&'static [&'static str]]> {
+    let must = settings.registration.require_email;
+    Ok(match (settings.registration.mode, settings.mail) {
+        (RegistrationMode::Closed, _) => return Err(closed()),
+        (_, false) if must => return Err(closed()),
+        (RegistrationMode::Open, false) => WITH_NOTHING,
+        (RegistrationMode::Token, false) => WITH_TOKEN,
+        (RegistrationMode::Open, true) if must => MAIL,
+        (RegistrationMode::Token, true) if must => TOKEN_AND_MAIL,
+        (RegistrationMode::Open, true) => MAYBE_MAIL,
+        (RegistrationMode::Token, true) => TOKEN_MAYBE_MAIL,
+    })
+}
 
 async fn register_user(outside: &Outside, body: Body) -> Reply<Json> {
     let settings = &outside.settings.registration;
-    let flows = match settings.mode {
-        RegistrationMode::Open => WITH_NOTHING,
-        RegistrationMode::Token => WITH_TOKEN,
-        RegistrationMode::Closed => return Err(closed()),
-    };
+    let flows = ways(&outside.settings)?;
     // The spec wants the name judged before anything is asked for.
     if let Some(name) = body.username.clone() {
-        outside.store.read(move |view| account::available(view, &name).map(drop)).await?;
+        let services = outside.settings.appservices.clone();
+        outside.store.read(move |view| check_free(view, &services, &name)).await?;
     }
     // A person may choose another name on the way, so the session is for registering, whoever it will be.
-    let ask =
-        Ask { request: uia::bind(["register"]), flows, registration_token: settings.token.clone() };
+    let ask = Ask {
+        request: uia::bind(["register"]),
+        flows,
+        registration_token: settings.token.clone(),
+        params: json!({}),
+        address_for: Purpose::Register,
+    };
     let auth = body.auth.unwrap_or_default();
     let session = auth.session.clone();
     let shown = prejudge(outside, &ask, judge(outside, None, &ask, auth).await?).await?;
     // A hash is expensive: not for whoever only asks what is asked for, or has shown nothing.
-    let password = match (&shown, body.password) {
-        (Shown::Stage(_) | Shown::Token(_), Some(password)) => {
-            Some(outside.accounts.hash(password).await?)
+    let proven = match (&shown, session.clone()) {
+        (Shown::Nothing, Some(session)) => {
+            let ask = ask.clone();
+            outside.store.read(move |view| uia::is_proven(view, &ask, &session)).await?
         }
-        _ => None,
+        (shown, _) => !matches!(shown, Shown::Nothing | Shown::Wrong(_)),
+    };
+    let password = match body.password.filter(|_| proven) {
+        Some(password) => Some(outside.accounts.hash(password).await?),
+        None => None,
     };
     let new = New { name: body.username, password, admin: false, guest: false, display_name: None };
     let login = (!body.inhibit_login.unwrap_or_default()).then(|| Login {
@@ -96,11 +159,15 @@ async fn register_user(outside: &Outside, body: Body) -> Reply<Json> {
         display_name: body.initial_device_display_name,
         refreshable: body.refresh_token.unwrap_or_default(),
     });
-    let made = step(outside, ask, session, shown, move |tx| {
+    let made = step(outside, ask, session, shown, move |tx, proven| {
         if new.password.is_none() {
             return Err(Error::missing_param("The password is missing."));
         }
-        make(tx, &new, login.as_ref())
+        let (user, made) = make_user(tx, &new, login.as_ref())?;
+        if let Some(proven) = proven {
+            threepid::add(tx, user, &proven.address, proven.validated)?;
+        }
+        Ok(made)
     });
     made.await.map(answer)
 }
@@ -139,9 +206,13 @@ async fn register_guest(outside: &Outside, body: Body) -> Reply<Json> {
 pub(super) type Made = (OwnedUserId, Option<LoggedIn>);
 
 pub(super) fn make(tx: &mut Tx, new: &New, login: Option<&Login>) -> Reply<Made> {
+    Ok(make_user(tx, new, login)?.1)
+}
+
+fn make_user(tx: &mut Tx, new: &New, login: Option<&Login>) -> Reply<(User, Made)> {
     let (user, id) = account::register(tx, new)?;
     let logged_in = login.map(|login| device::log_in(tx, user, login)).transpose()?;
-    Ok((id, logged_in))
+    Ok((user, (id, logged_in)))
 }
 
 pub(super) fn answer((id, logged_in): Made) -> Json {
@@ -177,7 +248,7 @@ fn available(
     if around.settings.registration.mode == RegistrationMode::Closed {
         return Err(closed());
     }
-    account::available(view, &request.username)?;
+    check_free(view, &around.settings.appservices, &request.username)?;
     Ok(get_username_availability::v3::Response::new(true))
 }
 

@@ -53,7 +53,9 @@ fn log_out_all(
 }
 
 fn who_am_i(_: &View, caller: Caller, _: whoami::v3::Request) -> Reply<Json> {
-    let answer =
-        json!({ "user_id": caller.id, "device_id": caller.device, "is_guest": caller.guest });
+    let mut answer = json!({ "user_id": caller.id, "is_guest": caller.guest });
+    if let Some(answer) = answer.as_object_mut().filter(|_| !caller.device.is_empty()) {
+        answer.insert("device_id".to_owned(), caller.device.into());
+    }
     Ok(answer.to_string().into())
 }

@@ -2,7 +2,7 @@
 //! scripts that make accounts. As if it were not there, unless a secret is configured.
 
 use accounts::{
-    account::{self, New},
+    account::New,
     device::Login,
     registration::{self, Vouched},
 };
@@ -11,7 +11,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::register::{answer, make};
+use super::register::{answer, check_free, make};
 use crate::{
     answer::Json,
     asked::Asked,
@@ -66,6 +66,7 @@ async fn register(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Js
     let mac = given(body.mac, "mac")?;
     let (admin, user_type) = (body.admin.unwrap_or_default(), body.user_type);
     let (name, clear, number) = (username.clone(), password.clone(), nonce.clone());
+    let services = outside.settings.appservices.clone();
     // Before the expensive hash: is it the secret's owner who asks, and may they have this name?
     let check = move |view: &store::View| {
         let vouched = Vouched {
@@ -77,7 +78,7 @@ async fn register(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Js
             mac: &mac,
         };
         registration::check_vouched(view, &secret, &vouched)?;
-        account::available(view, &name).map(drop)
+        check_free(view, &services, &name)
     };
     outside.store.read(check).await?;
     let password = Some(outside.accounts.hash(password).await?);

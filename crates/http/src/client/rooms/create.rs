@@ -1,16 +1,29 @@
 //! `POST /createRoom`.
 
 use base::Reply;
+use flows::appservice::query;
 use ruma::api::client::room::create_room::v3::{Request, Response};
-use store::Tx;
 
-use crate::handler::{Around, Caller, Routes};
+use super::alias::check_free;
+use crate::{
+    handler::{Caller, Routes},
+    outside::Outside,
+};
 
-fn create(tx: &mut Tx, around: Around<'_>, caller: Caller, request: Request) -> Reply<Response> {
-    let version = &around.settings.default_room_version;
-    rooms::create::create(tx, caller.user, version, &request).map(Response::new)
+async fn create(outside: Outside, caller: Caller, request: Request) -> Reply<Response> {
+    let settings = &outside.settings;
+    if let Some(name) = &request.room_alias_name {
+        let alias = format!("#{name}:{}", settings.server_name);
+        check_free(&settings.appservices, &caller, &alias)?;
+    }
+    query::introduce(&outside.store, &outside.bridges, &request.invite).await?;
+    let version = settings.default_room_version.clone();
+    let made = outside
+        .store
+        .write(None, move |tx| rooms::create::create(tx, caller.user, &version, &request));
+    Ok(Response::new(made.await?.value))
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::default().write_with(create)
+    Routes::default().flow(create)
 }

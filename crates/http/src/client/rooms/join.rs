@@ -3,8 +3,9 @@
 //! An alias says nothing of the room's lane, so it is resolved first.
 
 use base::Reply;
+use flows::appservice::query;
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, RoomOrAliasId,
+    OwnedRoomId, OwnedRoomOrAliasId, RoomAliasId, RoomOrAliasId,
     api::client::{
         knock::knock_room,
         membership::{join_room_by_id, join_room_by_id_or_alias},
@@ -58,6 +59,9 @@ async fn resolve(
     outside: &Outside,
     asked: OwnedRoomOrAliasId,
 ) -> Reply<(OwnedRoomOrAliasId, OwnedRoomId)> {
+    if let Ok(alias) = <&RoomAliasId>::try_from(&*asked) {
+        query::look_for_alias(&outside.store, &outside.bridges, alias).await?;
+    }
     let id = asked.clone();
     let found = outside.store.read(move |view| {
         let room = rooms::alias::resolve(view, &id)?;

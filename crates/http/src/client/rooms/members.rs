@@ -1,16 +1,16 @@
 //! `GET /joined_rooms`, `GET /rooms/{roomId}/members`, `GET /rooms/{roomId}/joined_members`.
 
 use base::{Error, Reply};
-use rooms::members::Wanted;
 use ruma::{
     api::client::membership::{get_member_events, joined_members, joined_rooms},
     events::room::member::MembershipState,
 };
 use store::{View, schema::Standing};
-use sync::Token;
+use sync::{Token, state::Wanted};
 
 use crate::{
     answer::Json,
+    client::reader,
     handler::{Caller, Routes},
 };
 
@@ -28,8 +28,7 @@ fn members(view: &View, caller: Caller, request: get_member_events::v3::Request)
         membership: standing(request.membership)?,
         not_membership: standing(request.not_membership)?,
     };
-    let chunk = rooms::members::members(view, caller.user, &request.room_id, at, wanted)?;
-    Ok(format!(r#"{{"chunk":{chunk}}}"#).into())
+    ::sync::state::members(view, &reader(&caller), &request.room_id, at, wanted).map(Json::from)
 }
 
 fn standing(membership: Option<MembershipState>) -> Reply<Option<Standing>> {
@@ -39,8 +38,7 @@ fn standing(membership: Option<MembershipState>) -> Reply<Option<Standing>> {
 }
 
 fn joined(view: &View, caller: Caller, request: joined_members::v3::Request) -> Reply<Json> {
-    let joined = rooms::members::joined(view, caller.user, &request.room_id)?;
-    Ok(format!(r#"{{"joined":{joined}}}"#).into())
+    ::sync::state::joined(view, caller.user, &request.room_id).map(Json::from)
 }
 
 pub(super) fn routes() -> Routes {

@@ -1,6 +1,7 @@
 //! `POST /rooms/{roomId}/leave`, `…/forget`, `…/invite`, `…/kick`, `…/ban`, `…/unban`.
 
 use base::{Error, Reply};
+use flows::appservice::query;
 use ruma::api::client::membership::{
     ban_user, forget_room,
     invite_user::{self, v3::InvitationRecipient},
@@ -8,7 +9,10 @@ use ruma::api::client::membership::{
 };
 use store::Tx;
 
-use crate::handler::{Caller, Routes};
+use crate::{
+    handler::{Caller, Routes},
+    outside::{Outside, lane},
+};
 
 fn leave(
     tx: &mut Tx,
@@ -28,8 +32,9 @@ fn forget(
     Ok(forget_room::v3::Response::new())
 }
 
-fn invite(
-    tx: &mut Tx,
+/// A flow, because whom an application service answers for has to be asked for first.
+async fn invite(
+    outside: Outside,
     caller: Caller,
     request: invite_user::v3::Request,
 ) -> Reply<invite_user::v3::Response> {
@@ -37,8 +42,13 @@ fn invite(
         let text = "invites by email or phone number need an identity server, which there is none";
         return Err(Error::refused(403, "M_THREEPID_DENIED", text));
     };
-    let reason = invite.reason.as_deref();
-    rooms::invite::invite(tx, caller.user, &request.room_id, &invite.user_id, reason)?;
+    let invited = std::slice::from_ref(&invite.user_id);
+    query::introduce(&outside.store, &outside.bridges, invited).await?;
+    let (room, at) = (request.room_id, caller.user);
+    let written = outside.store.write(Some(lane(room.as_str())), move |tx| {
+        rooms::invite::invite(tx, at, &room, &invite.user_id, invite.reason.as_deref())
+    });
+    written.await?;
     Ok(invite_user::v3::Response::new())
 }
 
@@ -73,5 +83,5 @@ fn unban(
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::default().write(leave).write(forget).write(invite).write(kick).write(ban).write(unban)
+    Routes::default().write(leave).write(forget).flow(invite).write(kick).write(ban).write(unban)
 }

@@ -4,13 +4,16 @@ mod alias;
 mod create;
 mod delayed;
 mod directory;
+mod hierarchy;
 mod join;
 mod members;
 mod membership;
+mod mutual;
 mod receipt;
 mod redact;
 mod send;
 mod state;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod thread_subscription;
@@ -36,4 +39,7 @@ pub(crate) fn routes() -> Routes {
         .and(typing::routes())
         .and(thread_subscription::routes())
         .and(upgrade::routes())
+        .and(hierarchy::routes())
+        .and(summary::routes())
+        .and(mutual::routes())
 }

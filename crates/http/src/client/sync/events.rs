@@ -12,10 +12,10 @@ use http::Method;
 use store::{PresenceState, Tx, inbox};
 use tokio::time::Instant;
 
-use super::{flag, number};
 use crate::{
     answer::Json,
     asked::Asked,
+    client::query::{flag, number},
     handler::{Auth, Caller, Routes},
     outside::Outside,
 };

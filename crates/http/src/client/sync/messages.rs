@@ -1,18 +1,19 @@
-//! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`.
+//! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`; the old
+//! `GET /events/{eventId}`.
 
-use ::sync::{
-    filter::{FILTER_BYTES_MAX, RoomEvents},
-    messages::{Page, Reader},
-};
-use base::{Error, Reply};
+use ::sync::{filter::RoomEvents, messages::Page};
+use base::Reply;
 use http::Method;
 use ruma::api::client::filter::RoomEventFilter;
 use store::View;
 
-use super::{direction, event_id, limit, room_id, token};
 use crate::{
     answer::Json,
     asked::Asked,
+    client::{
+        query::{direction, event_id, known, limit, room_id, token},
+        reader,
+    },
     handler::{Around, Auth, Caller, Routes},
 };
 
@@ -39,15 +40,12 @@ pub(super) fn routes() -> Routes {
             Auth::Required,
             event,
         )
-}
-
-/// The caller of an endpoint that requires one.
-pub(super) fn known(caller: Option<Caller>) -> Reply<Caller> {
-    caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))
-}
-
-pub(super) fn reader(caller: &Caller) -> Reader<'_> {
-    Reader { user: caller.user, id: &caller.id, device: &caller.device }
+        .raw_read(
+            Method::GET,
+            &["/_matrix/client/v3/events/{eventId}"],
+            Auth::Required,
+            event_anywhere,
+        )
 }
 
 /// The `filter` of a query: a room event filter as JSON.
@@ -55,12 +53,7 @@ fn filter(asked: &Asked) -> Reply<RoomEvents> {
     let Some(text) = asked.query("filter").filter(|f| !f.is_empty()) else {
         return Ok(RoomEvents::compile(&RoomEventFilter::default()));
     };
-    if text.len() > FILTER_BYTES_MAX {
-        return Err(Error::too_large("the filter is too large"));
-    }
-    let filter = serde_json::from_str(&text)
-        .map_err(|e| Error::invalid_param(format!("bad filter: {e}")))?;
-    Ok(RoomEvents::compile(&filter))
+    RoomEvents::parse(&text)
 }
 
 fn messages(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
@@ -80,7 +73,7 @@ fn messages(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) ->
 
 fn context(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = known(caller)?;
-    let (room, event) = (room_id(&asked)?, event_id(&asked)?);
+    let (room, event) = (room_id(&asked)?, event_id(&asked, 1)?);
     let limit = limit(&asked, LIMIT_DEFAULT)?;
     let filter = filter(&asked)?;
     ::sync::context::context(view, &reader(&caller), &room, &event, limit, &filter).map(Json::from)
@@ -88,6 +81,12 @@ fn context(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> 
 
 fn event(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = known(caller)?;
-    let (room, event) = (room_id(&asked)?, event_id(&asked)?);
+    let (room, event) = (room_id(&asked)?, event_id(&asked, 1)?);
     ::sync::messages::event(view, &reader(&caller), &room, &event).map(Json::from)
+}
+
+fn event_anywhere(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = known(caller)?;
+    let event = event_id(&asked, 0)?;
+    ::sync::messages::event_anywhere(view, &reader(&caller), &event).map(Json::from)
 }

@@ -5,14 +5,13 @@ use base::{Error, Reply};
 use http::Method;
 use store::{Direction, View};
 
-use super::{
-    direction, event_id, flag, limit,
-    messages::{known, reader},
-    room_id, token,
-};
 use crate::{
     answer::Json,
     asked::Asked,
+    client::{
+        query::{direction, event_id, flag, known, limit, room_id, token},
+        reader,
+    },
     handler::{Around, Auth, Caller, Routes},
 };
 
@@ -46,7 +45,7 @@ fn relations(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -
     let given = |place: usize| Some(asked.arg(place)).filter(|text| !text.is_empty());
     let ask = Ask {
         room_id: &room_id(&asked)?,
-        event_id: &event_id(&asked)?,
+        event_id: &event_id(&asked, 1)?,
         rel_type: given(2),
         event_type: given(3),
         from: token(&asked, "from")?,

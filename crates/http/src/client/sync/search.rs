@@ -15,10 +15,10 @@ use http::Method;
 use ruma::api::client::filter::RoomEventFilter;
 use serde::Deserialize;
 
-use super::messages::{known, reader};
 use crate::{
     answer::Json,
     asked::Asked,
+    client::{query::known, reader},
     handler::{Auth, Caller, Routes},
     outside::Outside,
 };

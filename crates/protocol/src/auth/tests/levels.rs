@@ -27,7 +27,7 @@ const FIELDS: [(&str, i64); 7] = [
 
 #[test]
 fn rule_10_1_wants_integers() {
-    every(|world| {
+    since(10, |world| {
         for (field, default) in FIELDS {
             change(&world, "@mod:x", json!({}), json!({ field: default }), "");
             for odd in [json!("50"), json!(null), json!(true), json!([])] {
@@ -39,7 +39,7 @@ fn rule_10_1_wants_integers() {
 
 #[test]
 fn rule_10_2_wants_events_and_notifications_to_be_objects_of_integers() {
-    every(|world| {
+    since(10, |world| {
         for field in ["events", "notifications"] {
             change(&world, "@mod:x", json!({}), json!({ field: {"m.x": 5} }), "");
             for odd in [json!([]), json!(null), json!({"m.x": "5"}), json!({"m.x": null})] {
@@ -52,10 +52,30 @@ fn rule_10_2_wants_events_and_notifications_to_be_objects_of_integers() {
 #[test]
 fn rule_10_3_wants_users_to_be_an_object_of_user_ids_to_integers() {
     every(|world| {
-        for odd in [json!([]), json!(null), json!({"bob": 5}), json!({"@bob:y": "5"})] {
+        for odd in [json!([]), json!(null), json!({"bob": 5}), json!({"@bob:y": "five"})] {
             change(&world, "@mod:x", json!({}), json!({ "users": odd }), "10.3");
         }
+        let text = if world.number() < 10 { "" } else { "10.3" };
+        let of = users(&world, json!({"@bob:y": " +05 "}));
+        change(&world, "@mod:x", json!({}), of, text);
+        let of = users(&world, json!({"@bob:y": "51"}));
+        change(&world, "@mod:x", json!({}), of, if text.is_empty() { "10.10.1" } else { text });
     });
+}
+
+#[test]
+fn before_version_10_levels_that_make_no_sense_count_as_their_defaults() {
+    for version in &SUPPORTED[..9] {
+        let world = World::new(version);
+        for (field, _) in FIELDS {
+            change(&world, "@mod:x", json!({}), json!({ field: {} }), "");
+            change(&world, "@mod:x", json!({}), json!({ field: "50" }), "");
+            change(&world, "@mod:x", json!({}), json!({ field: "51" }), "10.6.2");
+        }
+        for field in ["events", "notifications"] {
+            change(&world, "@mod:x", json!({}), json!({ field: [] }), "");
+        }
+    }
 }
 
 #[test]
@@ -113,7 +133,7 @@ fn rule_10_6_1_holds_for_the_defaults_of_events_too() {
 #[test]
 fn rule_10_7_1_lets_no_type_or_notification_above_the_sender_be_changed_or_removed() {
     every(|world| {
-        for field in ["events", "notifications"] {
+        for field in world.maps() {
             let of = |level: i64| json!({ field: {"m.x": level} });
             change(&world, "@mod:x", of(51), of(50), "10.7.1");
             change(&world, "@mod:x", of(51), json!({}), "10.7.1");
@@ -126,7 +146,7 @@ fn rule_10_7_1_lets_no_type_or_notification_above_the_sender_be_changed_or_remov
 #[test]
 fn rule_10_8_1_lets_no_type_or_notification_be_set_above_the_sender() {
     every(|world| {
-        for field in ["events", "notifications"] {
+        for field in world.maps() {
             let of = |level: i64| json!({ field: {"m.x": level} });
             change(&world, "@mod:x", json!({}), of(51), "10.8.1");
             change(&world, "@mod:x", of(1), of(51), "10.8.1");
@@ -171,4 +191,12 @@ fn rule_10_10_1_lets_no_user_be_raised_above_the_sender() {
         change(&world, "@mod:x", of(json!({"@bob:y": 1})), of(json!({"@bob:y": 51})), "10.10.1");
         change(&world, "@mod:x", of(json!({})), of(json!({"@mod:x": 51})), "10.10.1");
     });
+}
+
+#[test]
+fn before_version_6_anyone_may_set_the_levels_of_notifications() {
+    for version in &SUPPORTED[..5] {
+        let of = |level: i64| json!({"notifications": {"room": level}});
+        change(&World::new(version), "@mod:x", of(99), of(98), "");
+    }
 }

@@ -39,6 +39,10 @@ pub(super) fn all() -> Vec<Sample> {
         tokens(),
         kept(),
         media(),
+        authority(),
+        pushers(),
+        threepids(),
+        appservices(),
         timed(),
     ]
     .into_iter()
@@ -51,6 +55,15 @@ fn everything_else() -> Vec<Sample> {
         sample(&IDS, 1, (7,), A),
         sample(&CURSORS, 1, (text("search"),), Seq(A)),
         sample(&FACTS, 1, (text("a\0b"),), text("välue")),
+    ]
+}
+
+fn authority() -> Vec<Sample> {
+    let authority = Authority { auth: vec![Event(A), Event(B)], rank: 7, rejected: true };
+    vec![
+        sample(&AUTHORITIES, 1, (Event(A),), Authority::default()),
+        sample(&AUTHORITIES, 2, (Event(B),), authority),
+        sample(&CITATIONS, 1, (Event(A), Event(B)), Slot::of("m.room.member", "@a:x")),
     ]
 }
 
@@ -87,6 +100,7 @@ fn rooms() -> Vec<Sample> {
         sample(&ALIASES_OF, 1, (room, text("#a:x")), ()),
         sample(&PUBLISHED, 1, (room,), ()),
         sample(&ANNOTATIONS, 1, (Event(A), [0xC3; 16]), Event(B)),
+        sample(&MEMBERS_IN_ORDER, 1, (room, 1, Event(B)), user),
     ]
 }
 
@@ -127,7 +141,9 @@ fn events() -> Vec<Sample> {
         sample(&EVENTS, 2, (Event(A),), bare),
         sample(&SENT, 1, (Event(A),), Sent { device: text("DEV"), txn_id: text("t1") }),
         sample(&ORDER, 1, (Event(A),), Seq(B)),
+        sample(&ACTIVITY, 1, (Room(A), 1), Seq(B)),
         sample(&TIMELINE, 1, (Room(A), Seq(B)), Event(3)),
+        sample(&BY_TIME, 1, (Room(A), AT, Event(B)), ()),
         sample(&RELATIONS, 1, (Event(A), Seq(B)), relation),
     ]
 }
@@ -252,6 +268,57 @@ fn kept() -> Vec<Sample> {
     ]
 }
 
+fn pushers() -> Vec<Sample> {
+    let pusher = Pusher {
+        app_id: text("org.x"),
+        pushkey: text("key"),
+        kind: text("http"),
+        app_display_name: text("App"),
+        device_display_name: text("Phone"),
+        profile_tag: Some(text("tag")),
+        lang: text("en"),
+        data: text("{}"),
+        url: Some(text("https://p/_matrix/push/v1/notify")),
+        enabled: true,
+        device: text("DEV"),
+        set: AT,
+    };
+    let cursor =
+        PushCursor { upto: Seq(A), badge: 300, failing: Some(AT), mailed: Some(UnixMs(70_000)) };
+    vec![
+        sample(&PUSHERS, 1, (User(A), [0xD1; 16]), pusher),
+        sample(&PUSH_CURSORS, 1, (User(A), [0xD1; 16]), cursor),
+        sample(&PUSHERS_BY_KEY, 1, ([0xD1; 16], User(A)), ()),
+    ]
+}
+
+fn threepids() -> Vec<Sample> {
+    let (medium, address) = (text("email"), text("a@x.org"));
+    let validation = Validation {
+        purpose: Purpose::Password,
+        medium: medium.clone(),
+        address: address.clone(),
+        client_secret: [0xD2; 32],
+        token: [0xD3; 32],
+        attempt: 300,
+        next_link: Some(text("https://x.org")),
+        wrong: 2,
+        expires: AT,
+        validated: Some(UnixMs(70_000)),
+    };
+    let proven =
+        UiaThreepid { sid: text("sid"), address: address.clone(), validated: UnixMs(70_000) };
+    let row = Threepid { validated: AT, added: UnixMs(70_000) };
+    vec![
+        sample(&THREEPIDS, 1, (User(A), medium.clone(), address.clone()), row),
+        sample(&THREEPID_OWNERS, 1, (medium, address), User(B)),
+        sample(&VALIDATIONS, 1, (text("sid"),), validation),
+        sample(&VALIDATIONS_OF, 1, ([0xD4; 16],), text("sid")),
+        sample(&UIA_THREEPIDS, 1, (text("session"),), proven),
+        sample(&LOGIN_TOKENS, 1, ([0xD5; 32],), LoginToken { user: User(A), expires: AT }),
+    ]
+}
+
 fn media() -> Vec<Sample> {
     let (origin, id) = (text("x"), text("m"));
     let media = Media {
@@ -328,6 +395,13 @@ fn timed() -> Vec<Sample> {
     ]
 }
 
+fn appservices() -> Vec<Sample> {
+    let sending = Sending { number: 300, upto: Seq(B), events: vec![Event(A), Event(3)] };
+    let queue =
+        Queue { stream: B, next: 301, upto: Seq(A), sending: Some(sending), holder: A, until: AT };
+    vec![sample(&APPSERVICE_QUEUES, 1, (text("irc"),), queue), sample(&GHOSTS, 1, (User(A),), ())]
+}
+
 /// Every kind of log entry.
 pub(super) fn entries() -> Vec<(&'static str, Entry)> {
     let (room, event, user) = (Room(A), Event(B), User(300));
@@ -345,6 +419,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("devices", Entry::Devices { user }),
         ("to_device", Entry::ToDevice { user, device: text("DEV") }),
         ("account", Entry::Account { user }),
+        ("pushers", Entry::Pushers { user }),
         ("thread_subscription", Entry::ThreadSubscription { user, room, root: event }),
     ]
 }

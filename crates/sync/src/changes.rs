@@ -6,7 +6,7 @@ use base::{Reply, Room, Seq, User};
 use store::{View, log::Entry, room};
 
 /// See the module.
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// The rooms that anything happened in, in order; `None`: look at all.
     rooms: Option<BTreeSet<Room>>,
     /// Receipts that moved: by room, whose. `None` as above.
@@ -14,17 +14,17 @@ pub(super) struct Changes {
     /// Own account data that changed: by room (0: global), types.
     account_data: Option<BTreeMap<Room, BTreeSet<String>>>,
     /// Users whose devices changed.
-    pub(super) devices: BTreeSet<User>,
+    pub(crate) devices: BTreeSet<User>,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
-    pub(super) recounted: BTreeSet<Room>,
+    pub(crate) recounted: BTreeSet<Room>,
     /// Users who came into a room of the caller's, or changed their profile.
-    pub(super) met: BTreeSet<User>,
+    pub(crate) met: BTreeSet<User>,
     /// The caller came into a room.
-    pub(super) entered: bool,
+    pub(crate) entered: bool,
 }
 
 impl Changes {
-    pub(super) fn gather(
+    pub(crate) fn gather(
         view: &View,
         me: User,
         since: Option<Seq>,
@@ -94,19 +94,19 @@ impl Changes {
     }
 
     /// Rooms to look at; `None`: all.
-    pub(super) fn rooms(&self) -> Option<&BTreeSet<Room>> {
+    pub(crate) fn rooms(&self) -> Option<&BTreeSet<Room>> {
         self.rooms.as_ref()
     }
 
     /// Also look at these rooms.
-    pub(super) fn also(&mut self, more: impl IntoIterator<Item = Room>) {
+    pub(crate) fn also(&mut self, more: impl IntoIterator<Item = Room>) {
         if let Some(rooms) = &mut self.rooms {
             rooms.extend(more);
         }
     }
 
     /// Also look at those of the rooms in which events came between two positions.
-    pub(super) fn also_from(
+    pub(crate) fn also_from(
         &mut self,
         view: &View,
         joined: &[Room],
@@ -132,7 +132,7 @@ impl Changes {
     }
 
     /// Those of the joined rooms that are looked at.
-    pub(super) fn of<'a>(&'a self, joined: &'a [Room]) -> Box<dyn Iterator<Item = Room> + 'a> {
+    pub(crate) fn of<'a>(&'a self, joined: &'a [Room]) -> Box<dyn Iterator<Item = Room> + 'a> {
         match &self.rooms {
             Some(rooms) => {
                 let here = |room: &&Room| joined.binary_search(*room).is_ok();
@@ -143,13 +143,13 @@ impl Changes {
     }
 
     /// Whose receipts moved in a room: `None`: unknown, look at all.
-    pub(super) fn receipts(&self, room: Room) -> Option<Vec<User>> {
+    pub(crate) fn receipts(&self, room: Room) -> Option<Vec<User>> {
         let by_room = self.receipts.as_ref()?;
         Some(by_room.get(&room).map_or_else(Vec::new, |users| users.iter().copied().collect()))
     }
 
     /// Types of own account data that changed in a room (0: global); `None`: look at all.
-    pub(super) fn account_data(&self, room: Room) -> Option<Vec<String>> {
+    pub(crate) fn account_data(&self, room: Room) -> Option<Vec<String>> {
         let by_room = self.account_data.as_ref()?;
         Some(by_room.get(&room).map_or_else(Vec::new, |kinds| kinds.iter().cloned().collect()))
     }

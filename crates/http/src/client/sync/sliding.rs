@@ -1,0 +1,92 @@
+//! Sliding sync (MSC4186), in both shapes: answers at once if there is something, and sleeps otherwise as `/sync` does.
+
+use std::{sync::Arc, time::Duration};
+
+use ::sync::sliding::{self, Answer, Ask, Turn, wire_unstable, wire_v4};
+use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
+use http::Method;
+use store::View;
+use tokio::time::Instant;
+
+use crate::{
+    answer::Json,
+    asked::Asked,
+    client::query::number,
+    handler::{Auth, Caller, Routes},
+    outside::Outside,
+};
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .raw_flow(
+            Method::POST,
+            &["/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"],
+            Auth::Required,
+            unstable,
+        )
+        .raw_flow(Method::POST, &["/_matrix/client/v4/sync"], Auth::Required, v4)
+}
+
+/// What is not asked of rooms.
+struct Poll {
+    conn_id: String,
+    pos: Option<String>,
+    timeout_ms: u64,
+}
+
+async fn unstable(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = proven(caller)?;
+    let mut body: wire_unstable::Body = asked.json()?;
+    sliding::check_presence(asked.query("set_presence").as_deref())?;
+    let poll = Poll {
+        conn_id: body.conn_id.take().unwrap_or_default(),
+        pos: asked.query("pos").map(|pos| pos.into_owned()),
+        timeout_ms: number(&asked, "timeout")?.unwrap_or(0),
+    };
+    let ask = body.ask(caller.user, caller.id, caller.device)?;
+    answer(outside, ask, poll).await
+}
+
+async fn v4(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = proven(caller)?;
+    let mut body: wire_v4::Body = asked.json()?;
+    let poll = Poll {
+        conn_id: body.conn_id.take().unwrap_or_default(),
+        pos: body.pos.take(),
+        timeout_ms: body.timeout.unwrap_or(0),
+    };
+    let ask = body.ask(caller.user, caller.id, caller.device)?;
+    answer(outside, ask, poll).await
+}
+
+fn proven(caller: Option<Caller>) -> Reply<Caller> {
+    caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))
+}
+
+async fn answer(mut outside: Outside, ask: Ask, poll: Poll) -> Reply<Json> {
+    let deadline = Instant::now() + Duration::from_millis(poll.timeout_ms.min(LONG_POLL_MS_MAX));
+    let mut listener = outside.store.listen(ask.user);
+    listener.mark_seen();
+    let ask = Arc::new(ask);
+    let (connections, first) = (outside.sliding.clone(), ask.clone());
+    let begin = move |view: &View| {
+        let pos = poll.pos.as_deref().filter(|pos| !pos.is_empty());
+        let turn = connections.turn(first.user, &first.device, &poll.conn_id, pos, view.now())?;
+        let answer = sliding::sync(view, &first, &turn)?;
+        Ok((Arc::new(turn), answer))
+    };
+    let (turn, mut answer): (Arc<Turn>, Answer) = outside.store.read(begin).await?;
+    while answer.empty && Instant::now() < deadline && !outside.stop.is_stopping() {
+        if !listener.set_rooms(&answer.rooms) {
+            tokio::select! {
+                () = listener.changed() => {}
+                () = tokio::time::sleep_until(deadline) => break,
+                () = outside.stop.stopped() => break,
+            }
+        }
+        listener.mark_seen();
+        let (ask, turn) = (ask.clone(), turn.clone());
+        answer = outside.store.read(move |view| sliding::sync(view, &ask, &turn)).await?;
+    }
+    Ok(Json::from(answer.body))
+}

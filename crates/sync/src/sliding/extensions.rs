@@ -1,0 +1,161 @@
+//! Extensions: what is not about rooms, or about them but not in them (MSC4508 and those that follow its rules).
+
+mod rooms;
+
+use std::collections::BTreeSet;
+
+use base::{Reply, Room, Seq, User};
+use ruma::OwnedUserId;
+use store::View;
+
+pub(super) use self::rooms::{InScope, Scopes};
+use super::{
+    ask::Ask,
+    connection::{Base, unknown_pos},
+    pass::Pass,
+    room::Scene,
+};
+use crate::{changes::Changes, device_lists, json::Out, own_data, token::Token};
+
+/// Log entries read for a client that was away: it may miss no change of a device list, so that beyond this it has to
+/// begin anew.
+const LOG_SCAN_MAX: usize = 65_536;
+
+/// What the log says since the client's last answer.
+pub(super) struct Changed(Option<Changes>);
+
+impl Changed {
+    /// Whose receipts moved in a room; none: unknown.
+    pub(super) fn receipts(&self, room: Room) -> Option<Vec<User>> {
+        self.0.as_ref().and_then(|changes| changes.receipts(room))
+    }
+
+    /// Types of account data that changed in a room (0: global); none: unknown.
+    pub(super) fn data(&self, room: Room) -> Option<Vec<String>> {
+        self.0.as_ref().and_then(|changes| changes.account_data(room))
+    }
+}
+
+/// The section, and whether it holds anything that the client does not have.
+pub(super) struct Told {
+    pub(super) json: String,
+    pub(super) any: bool,
+}
+
+/// Reads the log for the extensions that need it.
+pub(super) fn changes(view: &View, ask: &Ask, since: Option<Seq>) -> Reply<Changed> {
+    let on = &ask.extensions;
+    let wanted = on.account_data.is_some() || on.receipts.is_some() || on.e2ee.is_some();
+    let Some(since) = since.filter(|_| wanted) else { return Ok(Changed(None)) };
+    let far = view.head().0.saturating_sub(since.0) > LOG_SCAN_MAX as u64;
+    if far && on.e2ee.is_some() {
+        return Err(unknown_pos());
+    }
+    Changes::gather(view, ask.user, Some(since), LOG_SCAN_MAX).map(|changes| Changed(Some(changes)))
+}
+
+/// Writes the section.
+pub(super) fn write(scene: &Scene<'_>, changes: &Changed, pass: &Pass, base: &Base) -> Reply<Told> {
+    let on = &scene.ask.extensions;
+    let mut out = Out::default();
+    let mut any = false;
+    out.open();
+    if let Some(asked) = &on.to_device {
+        let at = asked.since.clone().unwrap_or_else(|| Token::at(scene.head).to_string());
+        out.key(&asked.key).open().key("next_batch").text(&at);
+        out.key("events").open_array().close_array().close();
+    }
+    if let Some(key) = &on.e2ee {
+        any |= e2ee(scene, changes, key, &mut out)?;
+    }
+    if let Some(asked) = &on.account_data {
+        let before = out.mark();
+        out.key(&asked.key).open();
+        let global = global_data(scene, changes, base, &mut out)?;
+        section(&mut out, "rooms", &pass.data);
+        out.close();
+        if global || !pass.data.is_empty() {
+            any = true;
+        } else {
+            out.take_back(before);
+        }
+    }
+    if let Some(asked) = on.receipts.as_ref().filter(|_| !pass.receipts.is_empty()) {
+        out.key(&asked.key).open();
+        section(&mut out, "rooms", &pass.receipts);
+        out.close();
+        any = true;
+    }
+    if let Some(asked) = on.typing.as_ref().filter(|_| !pass.typists.is_empty()) {
+        out.key(&asked.key).open().key("rooms").open();
+        for (room, users) in &pass.typists {
+            out.key(room);
+            typing(&mut out, users);
+        }
+        out.close().close();
+        any = true;
+    }
+    out.close();
+    Ok(Told { json: out.finish(), any })
+}
+
+fn section(out: &mut Out, name: &str, rooms: &[(String, String)]) {
+    if rooms.is_empty() {
+        return;
+    }
+    out.key(name).open();
+    for (room, json) in rooms {
+        out.key(room).raw(json);
+    }
+    out.close();
+}
+
+fn typing(out: &mut Out, users: &[OwnedUserId]) {
+    out.open().key("type").text("m.typing").key("content").open();
+    out.key("user_ids").open_array();
+    for user in users {
+        out.text(user.as_str());
+    }
+    out.close_array().close().close();
+}
+
+/// Global account data: all of it to who has none, afterwards what has changed.
+fn global_data(scene: &Scene<'_>, changes: &Changed, base: &Base, out: &mut Out) -> Reply<bool> {
+    let (view, user) = (scene.view, scene.ask.user);
+    let kinds = changes.data(Room(0)).filter(|_| base.rest.data);
+    let whole = kinds.is_none();
+    let before = out.mark();
+    out.key("global").open_array();
+    let start = out.mark();
+    for (kind, data) in own_data::read(view, user, Room(0), kinds)? {
+        own_data::write(out, &kind, &data);
+    }
+    if whole {
+        own_data::default_push_rules(view, out, user, scene.viewer_id)?;
+    }
+    if out.mark() == start {
+        out.take_back(before);
+        return Ok(false);
+    }
+    out.close_array();
+    Ok(true)
+}
+
+/// Device lists that changed since the client's last answer. Counts and types are always there: clients want them.
+fn e2ee(scene: &Scene<'_>, changes: &Changed, key: &str, out: &mut Out) -> Reply<bool> {
+    let none = BTreeSet::new();
+    let devices = changes.0.as_ref().map_or(&none, |changes| &changes.devices);
+    let changed = device_lists::shared(scene.view, scene.ask.user, devices)?;
+    out.key(key).open();
+    if !changed.is_empty() {
+        out.key("device_lists").open().key("changed").open_array();
+        for id in &changed {
+            out.text(id.as_str());
+        }
+        out.close_array().key("left").open_array().close_array().close();
+    }
+    out.key("device_one_time_keys_count").open().close();
+    out.key("device_unused_fallback_key_types").open_array().close_array();
+    out.close();
+    Ok(!changed.is_empty())
+}
