@@ -84,7 +84,8 @@ def test_own_rules_come_before_the_defaults_and_new_ones_first(alice):
     """#predefined-rules: user rules have a higher priority; master is the exception."""
     for name in ("one", "two"):
         alice.call("PUT", rule("override", name), {"actions": [], "conditions": []})
-    assert ids_of(alice, "override")[:4] == [".m.rule.master", "two", "one", ".m.rule.suppress_notices"]
+    of_the_spec = [r for r in ids_of(alice, "override") if not r.startswith(".org.")]
+    assert of_the_spec[:4] == [".m.rule.master", "two", "one", ".m.rule.suppress_notices"]
 
 
 def test_before_and_after_place_a_rule(alice):

@@ -2,7 +2,7 @@
 
 use base::{Error, Reply, User};
 use store::{
-    Tx, View,
+    Tx, View, inbox,
     log::Entry,
     schema::{DEVICES, Device, SEEN, Seen},
 };
@@ -216,5 +216,6 @@ fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {
     session::end_tokens(tx, user, id, None)?;
     tx.delete(&DEVICES, (user, id.to_owned()));
     tx.delete(&SEEN, (user, id.to_owned()));
+    inbox::end(tx, user, id)?;
     pusher::end_of_device(tx, user, id)
 }

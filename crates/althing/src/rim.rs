@@ -8,7 +8,7 @@ use std::{
 use accounts::Hasher;
 use althing_http::{
     self as http, Bound, ClientInfo, Finder, Outside, Registration, RegistrationMode, Reload,
-    Resources, Settings, Stop, Tls,
+    Resources, Settings, Stop, Support, Tls, Turn,
 };
 use base::Reply;
 use egress::{Egress, mail::Mail};
@@ -151,9 +151,27 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
     settings.rate_limits = config.limits.rate_limits;
     settings.max_upload = config.media.max_upload.0;
     settings.presence = config.presence.enabled;
+    settings.turn = turn(&config.turn);
+    settings.livekit = config.rtc.livekit.iter().map(|url| url.0.clone()).collect();
+    settings.support = Support {
+        page: config.support.page.as_ref().map(|url| url.0.clone()),
+        email: config.support.email.as_ref().map(|address| address.0.clone()),
+        user: config.support.user.as_ref().map(|user| user.0.clone()),
+        security_email: config.support.security_email.as_ref().map(|address| address.0.clone()),
+    };
     settings.federation_enabled = config.federation.enabled;
     settings.allow_private_ips = config.federation.allow_private_ips;
     settings.mail = config.email.smtp.is_some() && config.email.from.is_some();
     settings.trusted_proxies = config.limits.trusted_proxies.clone();
     settings
+}
+
+/// The relay for calls, if one is configured.
+fn turn(config: &config::Turn) -> Option<Turn> {
+    let shared_secret = config.shared_secret.as_ref().filter(|_| !config.uris.is_empty())?;
+    Some(Turn {
+        uris: config.uris.iter().map(|uri| uri.0.clone()).collect(),
+        shared_secret: shared_secret.0.clone(),
+        ttl_s: config.ttl.0,
+    })
 }

@@ -110,7 +110,7 @@ fn mail(config: &Config) -> Result<Option<Mail>, Failure> {
     Ok(Some(Mail::new(&url.0, &from.0, &trusted_ca)?))
 }
 
-/// What reacts to the log.
+/// What reacts to the log, and to the clock.
 struct Followers {
     tell: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -130,6 +130,7 @@ impl Followers {
         let mut tasks: Vec<_> = followers::all().into_iter().map(run).collect();
         let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
         tasks.push(tokio::spawn(messages));
+        tasks.push(tokio::spawn(followers::delayed::run(store.clone(), stop.clone())));
         for service in bridges.services().all().filter(|service| service.url.is_some()) {
             let (store, bridges) = (store.clone(), bridges.clone());
             let tell =
@@ -159,6 +160,7 @@ async fn tick(store: Store) {
     loop {
         interval.tick().await;
         store.expire_typing();
+        store.expire_presence();
         store.tend();
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod appservice;
+pub mod delayed;
 mod departure;
 mod messages;
 mod people;

@@ -345,6 +345,9 @@ impl Call {
             let room = endpoint.room.map(|place| asked.arg(place));
             self.rim.limits.admit_user(endpoint.group, caller.user, &caller.device, room)?;
         }
+        if endpoint.group == Group::Message && self.rim.outside.settings.presence {
+            self.rim.outside.store.note_activity(caller.user, &caller.device);
+        }
         self.rim.seen.note(&self.rim.outside.store, &self.rim.tasks, &caller, &self.client);
         Ok(Some(caller))
     }

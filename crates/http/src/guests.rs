@@ -16,6 +16,10 @@ const OPEN_TO_GUESTS: &[(&str, &str)] = &[
     ("GET", "rooms/{}/initialSync"),
     ("PUT", "rooms/{}/send/{}/{}"),
     ("PUT", "rooms/{}/state/{}/{}"),
+    ("PUT", "rooms/{}/delayed_event/{}/{}"),
+    ("GET", "delayed_events"),
+    ("GET", "delayed_events/{}"),
+    ("POST", "delayed_events/{}/{}"),
     ("GET", "rooms/{}/event/{}"),
     ("GET", "rooms/{}/state/{}/{}"),
     ("GET", "rooms/{}/state"),
@@ -39,7 +43,11 @@ pub(crate) fn may_call(method: &str, path: &str) -> bool {
 
 /// What follows the version in the path of the client-server API.
 pub(crate) fn endpoint(path: &str) -> Option<&str> {
-    let (version, endpoint) = path.strip_prefix("/_matrix/client/")?.split_once('/')?;
+    let path = path.strip_prefix("/_matrix/client/")?;
+    if let Some(endpoint) = path.strip_prefix("unstable/org.matrix.msc4140/") {
+        return Some(endpoint);
+    }
+    let (version, endpoint) = path.split_once('/')?;
     match version {
         "r0" | "v1" | "v3" => Some(endpoint),
         _ => None,

@@ -228,6 +228,20 @@ impl Routes {
         })))
     }
 
+    /// An endpoint that is one transaction and looks at more of the request than its type has.
+    #[must_use]
+    pub fn write_asked<C, R, A>(self, f: fn(&mut Tx, C, R, &Asked) -> Reply<A>) -> Routes
+    where
+        R: IncomingRequest + 'static,
+        C: Who<R::Authentication>,
+        A: Answer<R> + 'static,
+    {
+        self.add::<C, R>(Run::Write(Box::new(move |tx, _, caller, asked| {
+            let (caller, request) = open::<C, R>(caller, &mut asked.again())?;
+            f(tx, caller, request, asked)?.render()
+        })))
+    }
+
     /// An endpoint that is one transaction and knows its surroundings.
     #[must_use]
     pub fn write_with<C, R, A>(self, f: fn(&mut Tx, Around<'_>, C, R) -> Reply<A>) -> Routes

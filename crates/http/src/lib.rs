@@ -38,6 +38,8 @@ pub use body::{Body, Upload};
 pub use call::Resources;
 pub use finder::Finder;
 pub use handler::{Anyone, Around, Auth, Caller, Routes, Who};
-pub use outside::{ClientInfo, Outside, Registration, RegistrationMode, Settings, Stop, lane};
+pub use outside::{
+    ClientInfo, Outside, Registration, RegistrationMode, Settings, Stop, Support, Turn, lane,
+};
 pub use server::{Bind, Bound, Listener, Reload, bind};
 pub use tls::Tls;

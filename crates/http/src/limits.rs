@@ -258,9 +258,13 @@ pub(crate) fn group(method: &str, path: &str) -> Group {
         return Group::Media;
     }
     match (method, endpoint(path).unwrap_or_default()) {
-        ("PUT", "rooms/{}/send/{}/{}" | "rooms/{}/state/{}/{}" | "rooms/{}/redact/{}/{}") => {
-            Group::Message
-        }
+        (
+            "PUT",
+            "rooms/{}/send/{}/{}"
+            | "rooms/{}/state/{}/{}"
+            | "rooms/{}/redact/{}/{}"
+            | "rooms/{}/delayed_event/{}/{}",
+        ) => Group::Message,
         ("POST", "login" | "refresh") => Group::Login,
         ("POST", "register") => Group::Registration,
         ("GET", "register/available" | "register/m.login.registration_token/validity") => {

@@ -1,7 +1,6 @@
 //! What a flow may reach, and the settings that the binary makes of the configuration.
 
 use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
@@ -79,6 +78,30 @@ pub enum RegistrationMode {
     Closed,
 }
 
+/// A TURN server that shares a secret with us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Its addresses.
+    pub uris: Vec<String>,
+    /// The secret.
+    pub shared_secret: String,
+    /// How long credentials last, in seconds.
+    pub ttl_s: u64,
+}
+
+/// Whom to ask for help (spec: `/.well-known/matrix/support`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Support {
+    /// A page.
+    pub page: Option<String>,
+    /// The administrator's mail address.
+    pub email: Option<String>,
+    /// The administrator's user id, here or elsewhere.
+    pub user: Option<String>,
+    /// The mail address for matters of security.
+    pub security_email: Option<String>,
+}
+
 /// Plain data, made by the binary from the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -96,6 +119,12 @@ pub struct Settings {
     pub max_upload: u64,
     /// Presence is on.
     pub presence: bool,
+    /// The relay for calls, if there is one.
+    pub turn: Option<Turn>,
+    /// LiveKit services for calls of many (MSC4143, MSC4195): their addresses.
+    pub livekit: Vec<String>,
+    /// Whom to ask for help.
+    pub support: Support,
     /// Federation is on.
     pub federation_enabled: bool,
     /// `?access_token=` is accepted (spec: "Using access tokens"; deprecated since v1.11).
@@ -122,6 +151,9 @@ impl Settings {
             rate_limits: true,
             max_upload: 50 << 20,
             presence: true,
+            turn: None,
+            livekit: Vec::new(),
+            support: Support::default(),
             federation_enabled: true,
             token_in_query: true,
             trusted_proxies: Vec::new(),
@@ -172,9 +204,7 @@ impl ClientInfo {
 /// The lane in which the writers of a room queue; flows that write to a room use it too.
 #[must_use]
 pub fn lane(room_id: &str) -> Lane {
-    let mut hasher = DefaultHasher::new();
-    room_id.hash(&mut hasher);
-    Lane(hasher.finish())
+    Lane::of_room(room_id)
 }
 
 /// Reads and transactions are given up after this; a client has given up before.

@@ -43,6 +43,10 @@ pub const FIELD_BYTES_MAX: usize = 255;
 pub const PREV_EVENTS_MAX: usize = 20;
 /// The most `auth_events` of an event (spec: Room Versions, Event format).
 pub const AUTH_EVENTS_MAX: usize = 10;
+/// The field beside `content` that makes an event sticky (MSC4354, unstable name): an object with `duration_ms`.
+pub const STICKY: &str = "msc4354_sticky";
+/// No event is sticky for longer, in milliseconds (MSC4354).
+pub const STICKY_MS_MAX: u64 = 3_600_000;
 /// The largest integer where canonical JSON is not enforced, 2^63 - 1: an `int64` (spec:
 /// Server-Server API, PDUs).
 const INT64_MAX: u64 = (1 << 63) - 1;

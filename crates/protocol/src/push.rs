@@ -14,7 +14,8 @@ use std::collections::HashMap;
 
 use ruma::UserId;
 use ruma::push::{
-    Action, ComparisonOperator, PushCondition, RoomMemberCountIs, Ruleset, ScalarJsonValue,
+    Action, ComparisonOperator, ConditionalPushRuleInit, EventMatchConditionData, PushCondition,
+    RoomMemberCountIs, Ruleset, ScalarJsonValue,
 };
 
 pub use self::flat::Flat;
@@ -28,11 +29,40 @@ use self::glob::Glob;
 /// `.m.rule.master` comes first, then the user's own rules, then the defaults.
 #[must_use]
 pub fn with_defaults(stored: Option<Ruleset>, user: &UserId) -> Ruleset {
-    let defaults = Ruleset::server_default(user);
+    let defaults = defaults(user);
     let Some(mut rules) = stored else { return defaults };
+    let after_content = defaults.postcontent.clone();
     rules.update_with_server_default(defaults);
+    for rule in after_content {
+        // Keeps what the user changed about it.
+        if rules.postcontent.get(rule.rule_id.as_str()).is_none() {
+            rules.postcontent.insert(rule);
+        }
+    }
     rules
 }
+
+/// The rules of the spec, those for polls (MSC3930) and thread subscriptions (MSC4306), and one that is off until somebody
+/// wants to be told of every encrypted event (MSC4028).
+fn defaults(user: &UserId) -> Ruleset {
+    let mut rules = Ruleset::server_default(user);
+    let encrypted = ConditionalPushRuleInit {
+        actions: vec![Action::Notify],
+        default: true,
+        enabled: false,
+        rule_id: ENCRYPTED_EVENT.to_owned(),
+        conditions: vec![PushCondition::EventMatch(EventMatchConditionData::new(
+            "type".to_owned(),
+            "m.room.encrypted".to_owned(),
+        ))],
+    };
+    // Behind `.m.rule.master`.
+    let place = rules.override_.len().min(1);
+    rules.override_.shift_insert(place, encrypted.into());
+    rules
+}
+
+const ENCRYPTED_EVENT: &str = ".org.matrix.msc4028.encrypted_event";
 
 /// What an evaluation asks about the room and the user in it.
 pub struct Context<'a> {
@@ -44,6 +74,9 @@ pub struct Context<'a> {
     pub sender_may_notify: &'a dyn Fn(&str) -> bool,
     /// The user's display name in the room.
     pub display_name: Option<&'a str>,
+    /// Whether the user is subscribed to the thread that the event is in (MSC4306). `None`: it is in none, or the user's
+    /// clients know nothing of subscriptions.
+    pub thread_subscribed: Option<bool>,
 }
 
 /// What the first matching rule says.
@@ -65,6 +98,8 @@ pub struct CompiledRules {
     user: String,
     override_: Vec<Rule>,
     content: Vec<Rule>,
+    /// Of threads (MSC4306): stronger than rules for rooms and senders.
+    postcontent: Vec<Rule>,
     /// By room id and by user id: each has one rule at most.
     room: HashMap<String, Outcomes>,
     sender: HashMap<String, Outcomes>,
@@ -106,6 +141,7 @@ enum Condition {
         count: u64,
     },
     SenderMayNotify(String),
+    ThreadSubscription(bool),
     /// Not known, so it never holds.
     Never,
 }
@@ -126,6 +162,7 @@ impl CompiledRules {
             user: user.to_string(),
             override_: rules.override_.iter().filter(|r| r.enabled).map(conditional).collect(),
             content: rules.content.iter().filter(|r| r.enabled).map(content).collect(),
+            postcontent: rules.postcontent.iter().filter(|r| r.enabled).map(conditional).collect(),
             room: rules
                 .room
                 .iter()
@@ -155,6 +192,7 @@ impl CompiledRules {
         };
         let found = first(&self.override_)
             .or_else(|| first(&self.content))
+            .or_else(|| first(&self.postcontent))
             .or_else(|| self.room.get(context.room_id))
             .or_else(|| self.sender.get(sender))
             .or_else(|| first(&self.underride));
@@ -196,6 +234,9 @@ impl Condition {
             PushCondition::SenderNotificationPermission(data) => {
                 Condition::SenderMayNotify(data.key.as_str().to_owned())
             }
+            PushCondition::ThreadSubscription(data) => {
+                Condition::ThreadSubscription(data.subscribed)
+            }
             // Deprecated, and so without a name to match on; users' own rules may still have it.
             other if other.kind() == "contains_display_name" => Condition::DisplayName,
             _ => Condition::Never,
@@ -233,6 +274,7 @@ impl Condition {
                 ComparisonOperator::Le => context.joined_members <= *count,
             },
             Condition::SenderMayNotify(key) => (context.sender_may_notify)(key),
+            Condition::ThreadSubscription(wanted) => context.thread_subscribed == Some(*wanted),
             Condition::Never => false,
         }
     }

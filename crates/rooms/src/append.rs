@@ -18,10 +18,10 @@ use store::{
 };
 
 use crate::{
-    authority, chosen,
+    authority, chosen, delayed_rows,
     ground::{self, Ground},
     member_rows::{self, Change},
-    redaction, relate,
+    redaction, relate, sticky,
 };
 
 /// An event to be sent by a user of this server.
@@ -37,6 +37,15 @@ pub struct New {
     pub content: Box<RawValue>,
     /// What a redaction redacts; without it, `redacts` in the content counts.
     pub redacts: Option<OwnedEventId>,
+}
+
+/// What is said of an event beside the event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// It is said to have been sent at another time (spec: Application Service API, "Timestamp massaging").
+    pub sent_at: Option<UnixMs>,
+    /// It is to be sticky for so many milliseconds (MSC4354).
+    pub sticky_ms: Option<u64>,
 }
 
 /// An event that is in its room.
@@ -55,7 +64,7 @@ pub struct Appended {
 /// 403 `M_FORBIDDEN` with the rule that forbids it, 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, and for relations and
 /// redactions what their modules refuse.
 pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
-    append_as(tx, room, new, false)
+    append_so(tx, room, new, false, Manner::default())
 }
 
 /// The same; an administrator may also redact what other users of this server sent.
@@ -63,19 +72,19 @@ pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
 /// # Errors
 /// As [`append`].
 pub fn append_as(tx: &mut Tx, room: Room, new: New, admin: bool) -> Reply<Appended> {
-    append_dated(tx, room, new, admin, None)
+    append_so(tx, room, new, admin, Manner::default())
 }
 
-/// The same, said to have been sent at another time (spec: Application Service API, "Timestamp massaging").
+/// The same, sent in a manner of its own.
 ///
 /// # Errors
 /// As [`append`].
-pub fn append_dated(
+pub fn append_so(
     tx: &mut Tx,
     room: Room,
     new: New,
     admin: bool,
-    sent_at: Option<UnixMs>,
+    manner: Manner,
 ) -> Reply<Appended> {
     if new.kind == "m.room.create" {
         return Err(Error::forbidden("a room has one create event, its first"));
@@ -91,7 +100,7 @@ pub fn append_dated(
     }
     let id = OwnedRoomId::try_from(info.id.as_str())
         .map_err(|e| Error::fault(format!("room {room} has a bad id: {e}")))?;
-    let pdu = signed(tx, &version, Some(id), &head, new, sent_at)?;
+    let pdu = signed(tx, &version, Some(id), &head, new, manner)?;
     if let Some(event) = current(tx, &head, &pdu, sender)? {
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
@@ -116,7 +125,7 @@ pub(crate) fn found(
 ) -> Reply<Room> {
     let room = Room(tx.fresh()?);
     let (sender, head) = (new.sender, Head::default());
-    let pdu = signed(tx, version, id, &head, new, None)?;
+    let pdu = signed(tx, version, id, &head, new, Manner::default())?;
     let placed = record(tx, room, head, sender, &pdu)?;
     tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
     tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
@@ -130,7 +139,7 @@ fn signed(
     room_id: Option<OwnedRoomId>,
     head: &Head,
     new: New,
-    sent_at: Option<UnixMs>,
+    manner: Manner,
 ) -> Reply<Pdu> {
     let sender = user::id(tx, new.sender)?;
     let state = Ground::new(tx, head.state);
@@ -153,17 +162,17 @@ fn signed(
         prev_events,
         auth_events,
         depth: head.depth + 1,
-        origin_server_ts: sent_at.unwrap_or(tx.now()).0,
+        origin_server_ts: manner.sent_at.unwrap_or(tx.now()).0,
     };
     let (server, key) = (tx.server_name(), tx.signing_key());
-    let pdu = match &draft.room_id {
+    let named = match &draft.room_id {
         Some(room) if event_ids_are_chosen(version) => {
             let named: Vec<_> = draft.prev_events.iter().chain(&draft.auth_events).collect();
-            let named = chosen::name(tx, version, room, &named)?;
-            draft.sign_named(version, server, key, named)?
+            Some(chosen::name(tx, version, room, &named)?)
         }
-        _ => draft.sign(version, server, key)?,
+        _ => None,
     };
+    let pdu = draft.sign_sticky(version, server, key, named, manner.sticky_ms)?;
     let verdict = authorize(ground::rules(version)?, &state, &pdu);
     state.settle()?;
     match verdict {
@@ -191,6 +200,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     if let Some(key) = &pdu.state_key {
         replaces = state::get(tx, before, &pdu.kind, key)?;
         head.state = state::set(tx, before, &pdu.kind, key, event)?;
+        delayed_rows::overtake(tx, room, &pdu.kind, key, sender)?;
     }
     let mut target = None;
     if let Some(change) = Change::read(pdu) {
@@ -228,6 +238,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
     event::place(tx, room, event, base::UnixMs(pdu.origin_server_ts), at);
     activity::note(tx, room, &pdu.kind, at);
+    sticky::index(tx, room, event, pdu, at)?;
     if let Some(related) = related {
         let rel_type = related.rel_type.clone();
         let relation = Relation { child: event, rel_type, kind: pdu.kind.clone(), sender };

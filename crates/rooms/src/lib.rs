@@ -10,6 +10,9 @@ mod authority;
 pub mod ban;
 mod chosen;
 pub mod create;
+pub mod delayed;
+pub mod delayed_list;
+mod delayed_rows;
 pub mod directory;
 pub mod explain;
 pub mod forget;
@@ -31,20 +34,23 @@ mod relate;
 pub mod resolve;
 pub mod send;
 pub mod state;
+pub mod sticky;
 pub mod summary;
 #[cfg(test)]
 mod testing;
+pub mod thread_subscription;
 pub mod typing;
 pub mod unban;
 pub mod upgrade;
 
-pub use append::{Appended, New, append, append_as, append_dated};
+pub use append::{Appended, Manner, New, append, append_as, append_so};
 pub use ground::power;
 pub use membership::refresh_profile;
-pub use once::{Txn, once};
+pub use once::once;
 
 use base::{Error, Reply, Room};
 use ruma::RoomId;
+pub use store::Txn;
 use store::{View, room};
 
 /// The room of an id, for what only those in a room may do: who is not in it is not told whether there is one.

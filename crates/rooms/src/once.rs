@@ -4,32 +4,11 @@
 use base::{Event, Reply, User};
 use ruma::OwnedEventId;
 use store::{
-    Tx,
+    Tx, Txn,
     schema::{Done, SENT, Sent, TXNS},
 };
 
 use crate::{Appended, ground};
-
-/// A request that may be repeated.
-#[derive(Clone, Copy, Debug)]
-pub struct Txn<'a> {
-    /// The device that sent it: other devices have transaction ids of their own.
-    pub device: &'a str,
-    /// The path without the transaction id, in any fixed form: ids are per endpoint and room.
-    pub path: &'a str,
-    /// The transaction id that the client chose.
-    pub id: &'a str,
-}
-
-impl Txn<'_> {
-    fn key(&self) -> [u8; 16] {
-        let mut hash = blake3::Hasher::new();
-        for part in [self.device, self.path, self.id] {
-            hash.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
-        }
-        hash.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
-    }
-}
 
 /// Does something that makes an event, unless this request did before: then its event is the answer.
 ///

@@ -1,11 +1,11 @@
 //! Sending message events (`PUT /rooms/{roomId}/send/{eventType}/{txnId}`).
 
-use base::{Reply, UnixMs, User};
+use base::{Reply, User};
 use ruma::{OwnedEventId, RoomId};
 use serde_json::value::RawValue;
 use store::Tx;
 
-use crate::{New, Txn, append, once};
+use crate::{Manner, New, Txn, append, once};
 
 /// Sends a message event, once for each transaction id.
 ///
@@ -19,21 +19,21 @@ pub fn send(
     content: &RawValue,
     txn: Txn<'_>,
 ) -> Reply<OwnedEventId> {
-    send_dated(tx, user, room_id, kind, content, txn, None)
+    send_so(tx, user, room_id, kind, content, txn, Manner::default())
 }
 
-/// The same, said to have been sent at another time.
+/// The same, sent in a manner of its own.
 ///
 /// # Errors
 /// As [`send`].
-pub fn send_dated(
+pub fn send_so(
     tx: &mut Tx,
     user: User,
     room_id: &RoomId,
     kind: &str,
     content: &RawValue,
     txn: Txn<'_>,
-    sent_at: Option<UnixMs>,
+    manner: Manner,
 ) -> Reply<OwnedEventId> {
     once(tx, user, txn, |tx| {
         let room = crate::room_of(tx, room_id)?;
@@ -44,6 +44,6 @@ pub fn send_dated(
             content: content.to_owned(),
             redacts: None,
         };
-        append::append_dated(tx, room, new, false, sent_at)
+        append::append_so(tx, room, new, false, manner)
     })
 }

@@ -1,11 +1,11 @@
 //! Setting a room's state (`PUT /rooms/{roomId}/state/{eventType}/{stateKey}`).
 
-use base::{Reply, UnixMs, User};
+use base::{Reply, User};
 use ruma::{OwnedEventId, RoomId};
 use serde_json::value::RawValue;
 use store::{Tx, room};
 
-use crate::{New, alias, append};
+use crate::{Appended, Manner, New, alias, append};
 
 /// Sets a piece of state (`PUT /rooms/{roomId}/state/{eventType}/{stateKey}`).
 ///
@@ -19,22 +19,22 @@ pub fn put(
     state_key: &str,
     content: &RawValue,
 ) -> Reply<OwnedEventId> {
-    put_dated(tx, user, room_id, kind, state_key, content, None)
+    Ok(set(tx, user, room_id, kind, state_key, content, Manner::default())?.id)
 }
 
-/// The same, said to have been sent at another time.
+/// The same, sent in a manner of its own.
 ///
 /// # Errors
 /// As [`put`].
-pub fn put_dated(
+pub fn set(
     tx: &mut Tx,
     user: User,
     room_id: &RoomId,
     kind: &str,
     state_key: &str,
     content: &RawValue,
-    sent_at: Option<UnixMs>,
-) -> Reply<OwnedEventId> {
+    manner: Manner,
+) -> Reply<Appended> {
     let room = crate::room_of(tx, room_id)?;
     if kind == "m.room.canonical_alias" && state_key.is_empty() && room::is_joined(tx, room, user)?
     {
@@ -47,5 +47,5 @@ pub fn put_dated(
         content: content.to_owned(),
         redacts: None,
     };
-    Ok(append::append_dated(tx, room, new, false, sent_at)?.id)
+    append::append_so(tx, room, new, false, manner)
 }

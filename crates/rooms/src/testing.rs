@@ -26,6 +26,7 @@ use crate::{Txn, alias, ban, create, invite, join, knock, leave, redact, send, s
 pub(crate) struct World {
     pub(crate) store: Store,
     txn: AtomicU64,
+    clock: Arc<AtomicU64>,
 }
 
 pub(crate) type Outcome<T> = Result<T, (u16, &'static str)>;
@@ -44,12 +45,18 @@ impl World {
     pub(crate) fn new() -> World {
         let key = protocol::SigningKey::generate([7; 32], "t").unwrap();
         let mut options = Options::new(server_name!("x.org").to_owned(), Arc::new(key));
-        let clock = AtomicU64::new(1_700_000_000_000);
-        options.now = Arc::new(move || UnixMs(clock.fetch_add(1, Ordering::Relaxed)));
+        let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
+        let hand = clock.clone();
+        options.now = Arc::new(move || UnixMs(hand.fetch_add(1, Ordering::Relaxed)));
         options.seed = Some(1);
         options.threads = 2;
         let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
-        World { store, txn: AtomicU64::new(0) }
+        World { store, txn: AtomicU64::new(0), clock }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
     }
 
     pub(crate) fn write<T: Send + 'static>(

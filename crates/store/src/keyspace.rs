@@ -35,6 +35,12 @@ pub enum Kind {
     Receipts = 9,
     /// A single row of any other kind.
     Row = 10,
+    /// What waits for a user's devices.
+    Inbox = 60,
+    /// A user's delayed events.
+    Delayed = 61,
+    /// A user's thread subscriptions.
+    ThreadSubscriptions = 62,
 }
 
 /// Who owns the rows of a keyspace.

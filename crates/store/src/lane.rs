@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -19,6 +20,16 @@ use crate::{Shared, keyspace::Tenant, view::Tx};
 /// What queues together. Any number; two different things with one number merely wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lane(pub u64);
+
+impl Lane {
+    /// The lane in which the writers of a room queue.
+    #[must_use]
+    pub fn of_room(room_id: &str) -> Lane {
+        let mut hasher = DefaultHasher::new();
+        room_id.hash(&mut hasher);
+        Lane(hasher.finish())
+    }
+}
 
 /// Jobs of one lane in one transaction: bounds what is run again on a conflict.
 const LANE_BATCH_MAX: usize = 64;

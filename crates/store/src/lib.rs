@@ -12,17 +12,20 @@ mod committer;
 pub mod event;
 pub mod follow;
 mod ids;
+pub mod inbox;
 mod keys;
 mod keyspace;
 mod lane;
 pub mod log;
 mod pool;
+mod presence;
 pub mod room;
 pub mod schema;
 pub mod state;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod txn;
 mod typing;
 pub mod user;
 mod value;
@@ -41,7 +44,9 @@ pub use keys::{Key, KeyPart};
 pub use keyspace::{Keyspace, Kind, Owned, Tenant};
 pub use kv::Direction;
 pub use lane::Lane;
+pub use presence::{Shown as PresenceShown, State as PresenceState};
 pub use tail::{Listener, RoomListener};
+pub use txn::Txn;
 pub use typing::Typing;
 pub use value::Value;
 pub use view::{Announced, CacheSpace, Tx, View};
@@ -100,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) ids: ids::Ids,
     pub(crate) tail: Arc<tail::Tail>,
     pub(crate) typing: Typing,
+    pub(crate) presence: presence::Presence,
     /// Held by whoever reads the log for the tail.
     tailing: Mutex<()>,
     random: Mutex<StdRng>,
@@ -167,6 +173,7 @@ impl Store {
             ids: ids::Ids::default(),
             tail: Arc::new(tail::Tail::new(head)),
             typing: Typing::default(),
+            presence: presence::Presence::new((options.now)()),
             random: Mutex::new(random),
             engine,
             options,
@@ -322,6 +329,42 @@ impl Store {
         }
     }
 
+    /// A device begins to sync and counts as there until the answer is dropped, and a little longer. To be called before
+    /// the store is read, and followed by [`Present::tell`].
+    pub fn present(&self, user: User, device: &str, wanted: PresenceState) -> Present {
+        let changed = self.shared.presence.begin((self.tenant, user), device, wanted, self.now());
+        Present { store: self.clone(), user, device: device.to_owned(), changed }
+    }
+    /// The user says how present they are; who shares a room with them is told.
+    pub fn set_presence(
+        &self,
+        user: User,
+        device: &str,
+        wanted: PresenceState,
+        status: Option<String>,
+        rooms: &Arc<[Room]>,
+    ) {
+        let (shared, who) = (&self.shared, (self.tenant, user));
+        let changed = shared.presence.set(who, device, wanted, status, self.now());
+        shared.presence.concern(who, rooms);
+        if changed {
+            shared.tail.nudge_some(self.tenant, user, rooms);
+        }
+    }
+    /// The user does something by which one sees that they are there.
+    pub fn note_activity(&self, user: User, device: &str) {
+        let who = (self.tenant, user);
+        if let Some(changed) = self.shared.presence.act(who, device, self.now()) {
+            self.shared.tail.nudge_some(changed.tenant, changed.user, &changed.rooms);
+        }
+    }
+    /// Ends the presence of those who are gone or idle. To be called every second or so.
+    pub fn expire_presence(&self) {
+        for changed in self.shared.presence.expire(self.now()) {
+            self.shared.tail.nudge_some(changed.tenant, changed.user, &changed.rooms);
+        }
+    }
+
     /// Housekeeping of the engine. To be called every second or so.
     pub fn tend(&self) {
         self.shared.engine.tend();
@@ -353,6 +396,32 @@ impl Store {
     pub fn close(&self) {
         self.shared.pool.stop();
         self.shared.committer.stop();
+    }
+}
+
+/// A sync that runs: see [`Store::present`].
+pub struct Present {
+    store: Store,
+    user: User,
+    device: String,
+    changed: bool,
+}
+
+impl Present {
+    /// Tells those who share these rooms with the user, if there is something to tell.
+    pub fn tell(&mut self, rooms: &Arc<[Room]>) {
+        let (shared, tenant) = (&self.store.shared, self.store.tenant);
+        shared.presence.concern((tenant, self.user), rooms);
+        if std::mem::take(&mut self.changed) {
+            shared.tail.nudge_some(tenant, self.user, rooms);
+        }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let (shared, tenant) = (&self.store.shared, self.store.tenant);
+        shared.presence.end((tenant, self.user), &self.device, self.store.now());
     }
 }
 

@@ -79,6 +79,15 @@ pub enum Entry {
         /// Whose.
         user: User,
     },
+    /// A user subscribed to a thread, or unsubscribed from it.
+    ThreadSubscription {
+        /// Who.
+        user: User,
+        /// Where.
+        room: Room,
+        /// The root of the thread.
+        root: Event,
+    },
 }
 
 struct Line {

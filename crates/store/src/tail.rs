@@ -19,6 +19,9 @@ const RECENT_MAX: usize = 65_536;
 /// Users who stopped waiting but whose place in the index is kept, because most come back within seconds.
 const IDLE_SLOTS_MAX: usize = 10_000;
 
+/// Listeners of a room who are woken by a change of presence.
+const NUDGED_MAX: usize = 100;
+
 /// The recent log, and the sleepers.
 pub(crate) struct Tail {
     ring: RwLock<Ring>,
@@ -111,6 +114,19 @@ impl Tail {
     }
     pub(crate) fn watch_nudges(&self) -> watch::Receiver<u64> {
         self.nudges.subscribe()
+    }
+
+    /// Something of little weight has changed for those who share these rooms with a user. In rooms in which many listen,
+    /// nobody is woken for that: they are told with the next answer that they get anyway.
+    pub(crate) fn nudge_some(&self, tenant: Tenant, user: User, rooms: &[Room]) {
+        if let Some(of_tenant) = self.sleepers.lock().get_mut(&tenant) {
+            of_tenant.wake_user(user);
+            for room in rooms {
+                if of_tenant.by_room.get(room).is_some_and(|users| users.len() <= NUDGED_MAX) {
+                    of_tenant.wake_room(*room);
+                }
+            }
+        }
     }
 
     /// Registers interest. From now on every entry that concerns the user changes the listener, and so does every entry
@@ -207,6 +223,7 @@ impl Sleepers {
             Entry::Receipt { user, private: true, .. }
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }
+            | Entry::ThreadSubscription { user, .. }
             | Entry::Account { user } => self.wake_user(*user),
             Entry::Receipt { room, .. } => self.wake_room(*room),
             Entry::Devices { user } => self.wake_sharers(*user),

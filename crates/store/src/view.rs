@@ -18,7 +18,7 @@ use kv::{Batch, Direction, Owner, Row as KvRow, Snapshot, Tree, Version};
 use ruma::{OwnedUserId, ServerName};
 
 use crate::{
-    Shared,
+    PresenceShown, Shared,
     cache::CacheKey,
     keys::Key,
     keyspace::{Keyspace, Kind, Tenant, owner},
@@ -94,6 +94,14 @@ impl View {
     /// Who types in a room, if that changed after `since` (a position of an earlier process counts as 0).
     pub fn typing(&self, room: Room, since: Epoch) -> Option<Vec<User>> {
         self.shared.typing.changed(self.tenant, room, since)
+    }
+    /// What is shown of how present a user is; `None`: nothing is known.
+    pub fn presence(&self, user: User) -> Option<PresenceShown> {
+        self.shared.presence.get((self.tenant, user))
+    }
+    /// Whose presence has changed after a position, at most `limit`, and up to where that is all of them.
+    pub fn presence_changed(&self, since: Epoch, limit: usize) -> (Vec<User>, Epoch) {
+        self.shared.presence.changed(self.tenant, since, limit)
     }
     /// The process' event codec (dictionary compression).
     pub(crate) fn codec(&self) -> &crate::codec::Codec {

@@ -15,6 +15,12 @@ pub(crate) struct Changes {
     account_data: Option<BTreeMap<Room, BTreeSet<String>>>,
     /// Users whose devices changed.
     pub(crate) devices: BTreeSet<User>,
+    /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
+    pub(crate) recounted: BTreeSet<Room>,
+    /// Users who came into a room of the caller's, or changed their profile.
+    pub(crate) met: BTreeSet<User>,
+    /// The caller came into a room.
+    pub(crate) entered: bool,
 }
 
 impl Changes {
@@ -24,8 +30,15 @@ impl Changes {
         since: Option<Seq>,
         scan_max: usize,
     ) -> Reply<Changes> {
-        let all =
-            Changes { rooms: None, receipts: None, account_data: None, devices: BTreeSet::new() };
+        let all = Changes {
+            rooms: None,
+            receipts: None,
+            account_data: None,
+            devices: BTreeSet::new(),
+            recounted: BTreeSet::new(),
+            met: BTreeSet::new(),
+            entered: false,
+        };
         let Some(since) = since else { return Ok(all) };
         if view.head().0 - since.0 > scan_max as u64 {
             return Ok(all);
@@ -36,10 +49,14 @@ impl Changes {
         let mut receipts: BTreeMap<Room, BTreeSet<User>> = BTreeMap::new();
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
+        let mut recounted = BTreeSet::new();
+        let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
             match entry {
                 Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
                     rooms.insert(room);
+                    met.extend(target);
+                    entered |= target == Some(me);
                 }
                 Entry::Receipt { room, user, private }
                     if in_room(&room) && (!private || user == me) =>
@@ -50,6 +67,13 @@ impl Changes {
                 Entry::AccountData { user, room, kind } if user == me => {
                     rooms.extend(room);
                     account_data.entry(room.unwrap_or_default()).or_default().insert(kind);
+                }
+                Entry::ThreadSubscription { user, room, .. } if user == me && in_room(&room) => {
+                    rooms.insert(room);
+                    recounted.insert(room);
+                }
+                Entry::Profile { user, .. } => {
+                    met.insert(user);
                 }
                 Entry::Devices { user } => {
                     devices.insert(user);
@@ -63,6 +87,9 @@ impl Changes {
             receipts: Some(receipts),
             account_data: Some(account_data),
             devices,
+            recounted,
+            met,
+            entered,
         })
     }
 
@@ -75,6 +102,43 @@ impl Changes {
     pub(crate) fn also(&mut self, more: impl IntoIterator<Item = Room>) {
         if let Some(rooms) = &mut self.rooms {
             rooms.extend(more);
+        }
+    }
+
+    /// Also look at those of the rooms in which events came between two positions.
+    pub(crate) fn also_from(
+        &mut self,
+        view: &View,
+        joined: &[Room],
+        after: Seq,
+        upto: Seq,
+        scan_max: usize,
+    ) -> Reply<()> {
+        if self.rooms.is_none() || after >= upto {
+            return Ok(());
+        }
+        if upto.0 - after.0 > scan_max as u64 {
+            self.also(joined.iter().copied());
+            return Ok(());
+        }
+        for (_, entry) in view.log(after, upto, scan_max)? {
+            if let Entry::Event { room, .. } = entry
+                && joined.binary_search(&room).is_ok()
+            {
+                self.also([room]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the joined rooms that are looked at.
+    pub(crate) fn of<'a>(&'a self, joined: &'a [Room]) -> Box<dyn Iterator<Item = Room> + 'a> {
+        match &self.rooms {
+            Some(rooms) => {
+                let here = |room: &&Room| joined.binary_search(*room).is_ok();
+                Box::new(rooms.iter().filter(here).copied())
+            }
+            None => Box::new(joined.iter().copied()),
         }
     }
 

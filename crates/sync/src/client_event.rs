@@ -14,11 +14,11 @@ use store::{
     CacheSpace, Direction, Kind, View,
     event::{self, Stored},
     room,
-    schema::{ACCOUNTS, RELATIONS, Relation, SENT, THREADS, Thread},
+    schema::{ACCOUNTS, RELATIONS, Relation, SENT, SENT_DELAYED, THREADS, Thread},
     user,
 };
 
-use crate::{gate::Gate, json::Out};
+use crate::{gate::Gate, json::Out, sticky};
 
 static IGNORED: CacheSpace = CacheSpace { tag: 80, owned: Some(Kind::AccountData) };
 
@@ -173,12 +173,11 @@ impl<'a> Writer<'a> {
         let row = &stored.row;
         out.key("age").number(self.view.now().0.saturating_sub(row.sent_at.0));
         out.key("membership").text(self.gate.membership_at(stored)?);
-        if row.sender == self.viewer
-            && let Some(device) = self.device
-            && let Some(sent) = self.view.get(&SENT, (stored.event,))?
-            && sent.device == device
-        {
-            out.key("transaction_id").text(&sent.txn_id);
+        if row.sender == self.viewer {
+            self.how_sent(out, stored.event)?;
+        }
+        if let Some(ms) = sticky::left_ms(self.view, stored) {
+            out.key(sticky::LEFT).number(ms);
         }
         if let Some(replaced) = row.replaces {
             let replaced = event::load(self.view, replaced)?;
@@ -195,6 +194,23 @@ impl<'a> Writer<'a> {
             if self.gate.shows(&by)? {
                 out.key("redacted_because");
                 self.write_inner(out, &by)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How the viewer sent an event of theirs: by which request, or with which delay. One has both in no case.
+    fn how_sent(&self, out: &mut Out, event: Event) -> Reply<()> {
+        match self.view.get(&SENT, (event,))? {
+            Some(sent) if self.device == Some(sent.device.as_str()) => {
+                out.key("transaction_id").text(&sent.txn_id);
+            }
+            Some(_) => {}
+            None => {
+                if let Some(delay_id) = self.view.get(&SENT_DELAYED, (event,))? {
+                    out.key("delay_id").text(&delay_id);
+                    out.key("org.matrix.msc4140.delay_id").text(&delay_id);
+                }
             }
         }
         Ok(())

@@ -25,6 +25,8 @@ pub mod relations;
 pub mod search;
 pub mod sliding;
 pub mod state;
+pub mod sticky;
+pub mod thread_subscriptions;
 pub mod threads;
 mod timeline;
 pub mod token;

@@ -29,6 +29,8 @@ use store::{
     user,
 };
 
+use crate::thread_subscriptions::{self, Subscribed};
+
 static FLAT: CacheSpace = CacheSpace { tag: 20, owned: Some(Kind::Event) };
 static RULES: CacheSpace = CacheSpace { tag: 21, owned: Some(Kind::AccountData) };
 static FOLDS: CacheSpace = CacheSpace { tag: 22, owned: None };
@@ -147,23 +149,26 @@ pub fn counts(
     member: Event,
 ) -> Reply<Counts> {
     let rules = rules(view, viewer, viewer_id)?;
+    let subscribed = thread_subscriptions::subscribed(view, viewer)?;
+    // Whatever the rules ask for besides the event is part of what a fold was made with.
+    let stamp = rules.stamp.wrapping_add(subscribed.stamp(room));
     let read = read_upto(view, viewer, room, member)?;
     let id = u128::from(viewer.0) << 64 | u128::from(room.0);
     let known = match view.recall::<Fold>(&FOLDS, id) {
         Some(fold) => Some((*fold).clone()),
         None => view.get(&UNREAD, (viewer, room))?.map(Fold::from),
     };
-    let known = known.filter(|fold| fold.upto <= view.head() && fold.rules == rules.stamp);
+    let known = known.filter(|fold| fold.upto <= view.head() && fold.rules == stamp);
     let mut fold = match known {
         Some(fold) if fold.read == read => fold,
-        Some(fold) => fold.advanced(&read).unwrap_or_else(|| Fold::new(read.clone(), rules.stamp)),
-        None => Fold::new(read.clone(), rules.stamp),
+        Some(fold) => fold.advanced(&read).unwrap_or_else(|| Fold::new(read.clone(), stamp)),
+        None => Fold::new(read.clone(), stamp),
     };
     if fold.upto < view.head() {
-        let mut folder = Folder { view, viewer, room, rules, levels: None };
+        let mut folder = Folder { view, viewer, room, rules, subscribed, levels: None };
         if !folder.run(&mut fold)? {
             // A redaction took back something already counted: once more from the receipts.
-            fold = Fold::new(read, folder.rules.stamp);
+            fold = Fold::new(read, stamp);
             folder.run(&mut fold)?;
         }
         if fold.since_kept >= KEEP_AFTER {
@@ -222,6 +227,7 @@ struct Folder<'a> {
     viewer: User,
     room: Room,
     rules: Arc<UserRules>,
+    subscribed: Arc<Subscribed>,
     /// Power levels of the last state looked at.
     levels: Option<(store::state::Root, PowerLevels)>,
 }
@@ -320,6 +326,8 @@ impl Folder<'_> {
             joined_members: stored.row.joined,
             sender_may_notify: &may,
             display_name: None,
+            thread_subscribed: thread_of(self.view, stored)?
+                .and_then(|root| self.subscribed.to(self.room, root)),
         };
         Ok(Some(take(self.rules.compiled.evaluate(&flat, &context))))
     }
@@ -354,7 +362,9 @@ impl<'a> Judge<'a> {
     ) -> Reply<Judge<'a>> {
         let rules = rules(view, viewer, viewer_id)?;
         let read = member.map(|member| read_upto(view, viewer, room, member)).transpose()?;
-        Ok(Judge { folder: Folder { view, viewer, room, rules, levels: None }, read })
+        let subscribed = thread_subscriptions::subscribed(view, viewer)?;
+        let folder = Folder { view, viewer, room, rules, subscribed, levels: None };
+        Ok(Judge { folder, read })
     }
 
     /// What to tell of the event at this place; `None`: nothing, because it does not notify, was read, is redacted, is the

@@ -6,7 +6,9 @@
 
 mod joined;
 mod others;
+mod presence;
 mod summary;
+mod to_device;
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -14,8 +16,12 @@ use base::{Event, Reply, Room, Seq, User};
 use ruma::{UserId, api::client::filter::FilterDefinition};
 use store::{View, room, schema::Standing};
 
+pub use self::{
+    presence::{content as presence_content, shares},
+    to_device::TO_DEVICE_MAX,
+};
 use crate::{
-    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, token::Token,
+    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, sticky, token::Token,
     told::Told,
 };
 
@@ -67,6 +73,8 @@ pub struct Compiled {
     pub room_account_data: RoomEvents,
     /// Global account data.
     pub account_data: protocol::filter::EventMatcher,
+    /// Presence.
+    pub presence: protocol::filter::EventMatcher,
     /// Which rooms at all.
     pub rooms: protocol::filter::RoomMatcher,
     /// Also rooms left long ago.
@@ -84,6 +92,7 @@ impl Compiled {
             ephemeral: RoomEvents::compile(&filter.room.ephemeral),
             room_account_data: RoomEvents::compile(&filter.room.account_data),
             account_data: protocol::filter::EventMatcher::of_events(&filter.account_data),
+            presence: protocol::filter::EventMatcher::of_events(&filter.presence),
             rooms: protocol::filter::RoomMatcher::new(
                 filter.room.rooms.as_deref(),
                 &filter.room.not_rooms,
@@ -120,6 +129,8 @@ struct Context<'a> {
     head: Seq,
     ignored: Vec<String>,
     changes: Changes,
+    /// Sticky events of rooms that the client has are told up to here.
+    sticky_upto: Seq,
     /// With lazy members: what the device has been told, unless it wants to be told again.
     told: Option<Told>,
     /// Member events that this answer tells.
@@ -136,18 +147,42 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     if let Some(token) = ask.since {
         let typing = view.typing_rooms(token.typing);
         changes.also(typing.into_iter().filter(|room| joined.binary_search(room).is_ok()));
+        changes.also_from(view, &joined, token.sticky(), token.seq.min(head), ask.log_scan_max)?;
     }
+    let horizon = match ask.since {
+        Some(token) => sticky::horizon(view, changes.of(&joined), token.sticky(), head)?,
+        None => None,
+    };
     let ignored = ignored(view, ask.user)?;
     let viewer_id = &ask.user_id;
+    let presence = presence::Portion::read(view, ask, &joined, &changes, &ignored)?;
+    let sticky_upto = horizon.unwrap_or(head);
     let told = ask.filter.notes_members().then(|| Told::begin(view, ask.user, &ask.device, since));
     let introduced = RefCell::default();
-    let mut context =
-        Context { view, ask, viewer_id, since, head, ignored, changes, told, introduced };
+    let mut context = Context {
+        view,
+        ask,
+        viewer_id,
+        since,
+        head,
+        ignored,
+        changes,
+        sticky_upto,
+        told,
+        introduced,
+    };
     let rooms = room::rooms_of(view, ask.user)?;
 
     let initial = since.is_none();
     let mut out = Out::with_capacity(if initial { 64 * 1024 } else { 2 * 1024 });
-    let next = Token { seq: head, typing: view.typing_epoch() };
+    let to_device = to_device::Portion::read(view, ask)?;
+    let next = Token {
+        seq: head,
+        typing: view.typing_epoch(),
+        presence: presence.upto,
+        inbox: to_device.upto,
+        sticky: horizon.unwrap_or_default(),
+    };
     out.open().key("next_batch").text(&next.to_string());
     let before = out.mark();
 
@@ -170,13 +205,13 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
         out.close();
     }
     context.device_lists(&mut out)?;
-    let empty = out.mark() == before;
+    let empty = out.mark() == before && to_device.is_empty() && presence.is_empty();
 
     // Required by the spec or by clients whether or not there is anything.
     out.key("device_one_time_keys_count").open().close();
     out.key("device_unused_fallback_key_types").open_array().close_array();
-    out.key("to_device").open().key("events").open_array().close_array().close();
-    out.key("presence").open().key("events").open_array().close_array().close();
+    to_device.write(&mut out);
+    presence.write(view, &mut out)?;
     out.close();
     if let Some(told) = context.told.take() {
         told.finish(view, head, context.introduced.take());

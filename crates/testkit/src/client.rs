@@ -9,13 +9,16 @@ use std::{
 use base::{Seq, User};
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
-use store::{Direction, Store};
+use store::{Direction, Store, inbox};
 use sync::{
     Token,
     filter::RoomEvents,
     messages::{Page, Reader, messages},
-    v3::{Ask, Compiled, LOG_SCAN_MAX, StateAfter, sync},
+    v3::{Answer, Ask, Compiled, LOG_SCAN_MAX, StateAfter, sync},
 };
+
+/// The device that everybody has.
+pub(crate) const DEVICE: &str = "D";
 
 /// State as a client has it: (type, state key) → event id.
 pub type State = BTreeMap<(String, String), String>;
@@ -103,6 +106,8 @@ pub struct Client {
     pub paged: BTreeSet<String>,
     /// Global account data by type, but for push rules.
     pub data: BTreeMap<String, Value>,
+    /// What was sent to the device, in the order in which it was told.
+    pub whispers: Vec<u64>,
 }
 
 impl Client {
@@ -119,7 +124,7 @@ impl Client {
         Client {
             user: user.0,
             id: user.1,
-            device: "D".to_owned(),
+            device: DEVICE.to_owned(),
             since: None,
             filter: Arc::new(Compiled::new(&filter)),
             page: RoomEvents::compile(&page),
@@ -130,11 +135,23 @@ impl Client {
             filled: Vec::new(),
             paged: BTreeSet::new(),
             data: BTreeMap::new(),
+            whispers: Vec::new(),
         }
     }
 
-    /// Syncs once; says whether the server had anything to tell.
-    pub fn sync(&mut self, store: &Store) -> bool {
+    /// Syncs, and never gets the answer.
+    pub fn lose(&self, store: &Store) {
+        self.answer(store);
+    }
+
+    /// What the server does: takes note of what the client has, and answers.
+    fn answer(&self, store: &Store) -> Answer {
+        if let Some(token) = self.since {
+            let (user, device, upto) = (self.user, self.device.clone(), token.inbox());
+            let had = store.read_here(|view| inbox::acknowledged(view, user, &device, upto));
+            let had = had.unwrap();
+            store.write_here(move |tx| Ok(inbox::forget(tx, user, &device, &had))).unwrap();
+        }
         let ask = Ask {
             user: self.user,
             user_id: self.id.clone(),
@@ -145,7 +162,12 @@ impl Client {
             filter: self.filter.clone(),
             log_scan_max: if self.taste.patient { LOG_SCAN_MAX } else { 2 },
         };
-        let answer = store.read_here(|view| sync(view, &ask)).unwrap();
+        store.read_here(|view| sync(view, &ask)).unwrap()
+    }
+
+    /// Syncs once; says whether the server had anything to tell.
+    pub fn sync(&mut self, store: &Store) -> bool {
+        let answer = self.answer(store);
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         let since = self.since.map(|token| token.seq);
         self.since = Some(Token::parse(body["next_batch"].as_str().unwrap()).unwrap());
@@ -153,6 +175,8 @@ impl Client {
         self.paged.extend(read);
         self.left.clear();
         keep(&mut self.data, &body["account_data"]);
+        let told = list(&body["to_device"]["events"]);
+        self.whispers.extend(told.filter_map(|event| event["content"]["n"].as_u64()));
         self.data.remove("m.push_rules");
         let rooms = &body["rooms"];
         for (id, room) in objects(&rooms["invite"]) {

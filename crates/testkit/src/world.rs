@@ -10,9 +10,11 @@ use ruma::{
 };
 use serde_json::{Value, json, value::to_raw_value};
 use store::{
-    Options, Store, Tx,
+    Options, Store, Tx, inbox,
     schema::{ACCOUNTS, Account, TIMELINE},
 };
+
+use crate::client::DEVICE;
 
 /// One deed. Numbers are taken modulo what there is; what the rules forbid simply does not happen.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub enum Op {
     Data(usize, Option<usize>, u8),
     /// Sets a tag on a room, or takes it away.
     Tag(usize, usize, u8),
+    /// Sends a message to another's device.
+    Whisper(usize, usize),
     /// Switches encryption on.
     Encrypt(usize, usize),
     /// Lists a room as a direct chat, or as none.
@@ -53,6 +57,8 @@ pub enum Op {
     Type(usize, usize, bool),
     /// The user's client syncs.
     Sync(usize),
+    /// It syncs, and the answer is lost on the way.
+    Lost(usize),
     /// Somebody else's client syncs with a filter of its own from the beginning.
     Fresh(usize, u8),
 }
@@ -84,6 +90,8 @@ pub struct World {
     pub users: Vec<(User, OwnedUserId)>,
     /// The rooms.
     pub rooms: Vec<(Room, OwnedRoomId)>,
+    /// What was ever sent to each user's device, in order.
+    pub whispers: Vec<Vec<u64>>,
     count: u64,
 }
 
@@ -106,8 +114,14 @@ impl World {
             })
             .unwrap()
             .value;
-        let users = numbers.into_iter().zip(ids).collect();
-        let mut world = World { store, users, rooms: Vec::new(), count: 0 };
+        let users = numbers.into_iter().zip(ids.iter().cloned()).collect();
+        let mut world = World {
+            store,
+            whispers: vec![Vec::new(); ids.len()],
+            users,
+            rooms: Vec::new(),
+            count: 0,
+        };
         for (owner, preset, history) in [
             (0, RoomPreset::PublicChat, None),
             (1, RoomPreset::PrivateChat, None),
@@ -262,7 +276,15 @@ impl World {
                 }
             }
             Op::Data(..) | Op::Tag(..) | Op::Direct(..) => self.keep(op),
-            Op::Sync(_) | Op::Fresh(..) => true,
+            Op::Whisper(a, b) => {
+                let (sender, n) = (user(a).1, self.count);
+                let to = b % self.users.len();
+                let (receiver, _) = self.users[to];
+                self.whispers[to].push(n);
+                let event = json!({"content": {"n": n}, "sender": sender, "type": "x.test"});
+                self.write(move |tx| Ok(inbox::put(tx, receiver, DEVICE, &event.to_string())))
+            }
+            Op::Sync(_) | Op::Lost(_) | Op::Fresh(..) => true,
         }
     }
 

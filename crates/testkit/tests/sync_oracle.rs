@@ -71,6 +71,12 @@ fn check(world: &World, client: &Client, user: usize, fresh: bool) {
         Ok(())
     };
     world.store.read_here(of_rooms).unwrap();
+    let sent = &world.whispers[user];
+    if fresh {
+        assert!(sent.ends_with(&client.whispers), "{id}: what is not acknowledged is told");
+    } else {
+        assert_eq!(&client.whispers, sent, "{id}: each message once and in order");
+    }
 }
 
 /// What users keep and have read.
@@ -216,6 +222,7 @@ proptest! {
                     check(&world, &clients[*u], *u, false);
                     prop_assert!(!clients[*u].sync(&world.store), "nothing happened, but the server says so");
                 }
+                Op::Lost(u) => clients[*u].lose(&world.store),
                 Op::Fresh(u, limit) => {
                     let taste = Taste { limit: *limit, ..tastes[*u] };
                     let mut fresh = Client::new(world.users[*u].clone(), taste);

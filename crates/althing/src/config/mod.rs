@@ -23,7 +23,7 @@ use layers::Reader;
 pub(crate) use render::{example, page};
 pub(crate) use table::{
     Appservices, Email, Federation, Limits, Listener, Log, Media, Presence, Public, Registration,
-    Rooms, Store, Top,
+    Rooms, Rtc, Store, Support, Top, Turn,
 };
 pub(crate) use value::{Bind, Durability, Engine, LogFormat, RegistrationMode, Resource, Value};
 
@@ -52,6 +52,9 @@ pub(crate) struct Config {
     pub(crate) media: Media,
     pub(crate) email: Email,
     pub(crate) presence: Presence,
+    pub(crate) turn: Turn,
+    pub(crate) rtc: Rtc,
+    pub(crate) support: Support,
     pub(crate) log: Log,
     pub(crate) appservices: Appservices,
 }
@@ -101,6 +104,9 @@ impl Config {
         let media = Media::read(reader, "media.");
         let email = Email::read(reader, "email.");
         let presence = Presence::read(reader, "presence.");
+        let turn = Turn::read(reader, "turn.");
+        let rtc = Rtc::read(reader, "rtc.");
+        let support = Support::read(reader, "support.");
         let log = Log::read(reader, "log.");
         let appservices = Appservices::read(reader, "appservices.");
         let config = Config {
@@ -115,6 +121,9 @@ impl Config {
             media: media?,
             email: email?,
             presence: presence?,
+            turn: turn?,
+            rtc: rtc?,
+            support: support?,
             log: log?,
             appservices: appservices?,
         };
@@ -137,6 +146,12 @@ impl Config {
             both(&at("certificate"), &at("private_key"), certificate.is_some(), key.is_some());
         }
         both("email.smtp", "email.from", self.email.smtp.is_some(), self.email.from.is_some());
+        if !self.turn.uris.is_empty() && self.turn.shared_secret.is_none() {
+            reader.problem(format!(
+                "turn.uris is set and turn.shared_secret is not: expected {}",
+                value::Secret::expected()
+            ));
+        }
         if self.store.engine == Engine::Postgres && self.store.url.is_none() {
             reader.problem(format!(
                 "store.engine = \"postgres\" and store.url is missing: expected {}",
@@ -159,6 +174,9 @@ impl Config {
             ("media", self.media.show()),
             ("email", self.email.show()),
             ("presence", self.presence.show()),
+            ("turn", self.turn.show()),
+            ("rtc", self.rtc.show()),
+            ("support", self.support.show()),
             ("log", self.log.show()),
             ("appservices", self.appservices.show()),
         ]);

@@ -14,7 +14,8 @@ use super::{
     section::{Section, Setting},
     value::{
         Bind, DatabaseUrl, Durability, Engine, File, Folder, HttpUrl, LogFilter, LogFormat,
-        MailUrl, Mailbox, RegistrationMode, RegistrationToken, Resource, Secret, Size, Span, Value,
+        MailAddress, MailUrl, Mailbox, RegistrationMode, RegistrationToken, Resource, Seconds,
+        Secret, Size, Span, TurnUri, UserName, Value,
     },
 };
 
@@ -191,6 +192,31 @@ table! {
     Presence "presence" {
         /// Whether it is told.
         enabled: bool = "true";
+    }
+    /// A relay (TURN) for calls between clients that do not reach each other.
+    Turn "turn" {
+        /// Where it listens.
+        uris: Vec<TurnUri> = "[]", such as "[\"turn:turn.example.org?transport=udp\"]";
+        /// The secret that it shares with this server (`static-auth-secret` of coturn).
+        shared_secret: Option<Secret>, such as "\"choose-one\"";
+        /// How long credentials last.
+        ttl: Seconds = "86400";
+    }
+    /// Calls of many (MatrixRTC).
+    Rtc "rtc" {
+        /// The addresses of LiveKit's services for Matrix (`lk-jwt-service`), told to clients.
+        livekit: Vec<HttpUrl> = "[]", such as "[\"https://livekit.example.org\"]";
+    }
+    /// Whom to ask for help, told in `.well-known/matrix/support`.
+    Support "support" {
+        /// A page with help.
+        page: Option<HttpUrl>, such as "\"https://example.org/help\"";
+        /// The administrator's mail address.
+        email: Option<MailAddress>, such as "\"admin@example.org\"";
+        /// The administrator's user id, best on another server.
+        user: Option<UserName>, such as "\"@admin:example.com\"";
+        /// The mail address for matters of security.
+        security_email: Option<MailAddress>, such as "\"security@example.org\"";
     }
     /// Log lines, on stderr.
     Log "log" {

@@ -274,9 +274,10 @@ fn options_that_belong_together_are_asked_for_together() {
 }
 
 /// Every option that holds a secret, with a value that is wrong for it and one that is right.
-const SECRETS: [(&str, &str, &str); 4] = [
+const SECRETS: [(&str, &str, &str); 5] = [
     ("registration.token", "not allowed!", "hush-hush"),
     ("registration.shared_secret", "", "hush-hush"),
+    ("turn.shared_secret", "", "hush-hush"),
     ("store.url", "mysql://u:hush-hush@h/d", "postgres://u:hush-hush@h/d"),
     ("email.smtp", "http://u:hush-hush@h", "smtp://u:hush-hush@h"),
 ];

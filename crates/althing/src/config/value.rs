@@ -185,6 +185,18 @@ texts! {
                 !user.is_empty() && !host.is_empty() && !host.contains(['@', '<', '>', ' '])
             })
         };
+    /// A mail address without a name.
+    MailAddress, "a mail address such as \"admin@example.org\"",
+        |t| t.split_once('@').is_some_and(|(user, host)| {
+            !user.is_empty() && !host.is_empty() && !t.contains(['<', '>', ' ']) && !host.contains('@')
+        });
+    /// A user id, of any server.
+    UserName, "a user id such as \"@admin:example.org\"",
+        |t| <&ruma::UserId>::try_from(t).is_ok();
+    /// Where a relay for calls listens.
+    TurnUri, "an address such as \"turn:turn.example.org?transport=udp\"",
+        |t| ["turn:", "turns:"].iter().any(|s| t.starts_with(s) && t.len() > s.len())
+            && !t.contains(char::is_whitespace);
     /// What is logged: a level, or a filter of tracing-subscriber.
     LogFilter, "error, warn, info, debug, trace, or a filter such as \"info,store=debug\"",
         |t| !t.is_empty() && tracing_subscriber::EnvFilter::builder().parse(t).is_ok();
@@ -355,6 +367,22 @@ impl Value for File {
     }
     fn show(&self) -> Option<String> {
         Some(quote(&self.0.display().to_string()))
+    }
+}
+
+/// A span of time in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seconds(pub(crate) u64);
+
+impl Value for Seconds {
+    fn expected() -> String {
+        "a number of seconds, 1 or more".to_owned()
+    }
+    fn read(raw: &Toml, _: &Path) -> Option<Self> {
+        u64::try_from(raw.as_integer()?).ok().filter(|seconds| *seconds > 0).map(Self)
+    }
+    fn show(&self) -> Option<String> {
+        Some(self.0.to_string())
     }
 }
 

@@ -133,6 +133,7 @@ async fn scene() -> Scene {
         ("idpid", list(&["none"])),
         ("protocol", list(&["none"])),
         ("medium", list(&["email"])),
+        ("delayid", list(&["none"])),
     ]);
     scene
 }

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::redact::{as_fields, parts, redact_content};
 use super::{
-    AUTH_EVENTS_MAX, PDU_BYTES_MAX, PREV_EVENTS_MAX, Pdu, check_field, content_hash, depth_max,
-    event_id_of, is_unnamed_create, protected_text, put, raw, room_of_create, rules_of,
+    AUTH_EVENTS_MAX, PDU_BYTES_MAX, PREV_EVENTS_MAX, Pdu, STICKY, check_field, content_hash,
+    depth_max, event_id_of, is_unnamed_create, protected_text, put, raw, room_of_create, rules_of,
 };
 use crate::json::{self, Fields, INTEGER_MAX};
 use crate::key::SigningKey;
@@ -69,7 +69,23 @@ impl Draft {
         server: &ServerName,
         key: &SigningKey,
     ) -> Reply<Pdu> {
-        self.sign_as(version, server, key, None)
+        self.sign_as(version, server, key, None, None)
+    }
+
+    /// [`sign`](Draft::sign), or with a name [`sign_named`](Draft::sign_named), with a stickiness in milliseconds
+    /// (MSC4354), which stands beside the content, so that it is hashed, and lost by a redaction.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn sign_sticky(
+        self,
+        version: &RoomVersionId,
+        server: &ServerName,
+        key: &SigningKey,
+        named: Option<Named>,
+        sticky_ms: Option<u64>,
+    ) -> Reply<Pdu> {
+        self.sign_as(version, server, key, named, sticky_ms)
     }
 
     /// The same for an event of versions 1 and 2, whose id is chosen.
@@ -84,7 +100,7 @@ impl Draft {
         key: &SigningKey,
         named: Named,
     ) -> Reply<Pdu> {
-        self.sign_as(version, server, key, Some(named))
+        self.sign_as(version, server, key, Some(named), None)
     }
 
     fn sign_as(
@@ -93,6 +109,7 @@ impl Draft {
         server: &ServerName,
         key: &SigningKey,
         named: Option<Named>,
+        sticky_ms: Option<u64>,
     ) -> Reply<Pdu> {
         let rules = rules_of(version)?;
         if named.is_some() != event_ids_are_chosen(version) {
@@ -105,6 +122,9 @@ impl Draft {
         self.check(unnamed)?;
         let redacted = redact_content(&rules.redaction, &self.kind, &content)?;
         let mut pdu = self.unsigned(redacts, &content, rules)?;
+        if let Some(ms) = sticky_ms {
+            pdu.extra.insert(STICKY.to_owned(), format!(r#"{{"duration_ms":{ms}}}"#));
+        }
         if let Some(named) = &named {
             take_name(&mut pdu, named, server)?;
         }

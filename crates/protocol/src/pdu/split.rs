@@ -4,15 +4,15 @@ use base::Reply;
 use ruma::{RoomId, RoomVersionId};
 
 use super::redact::{as_fields, parts, text_of};
-use super::{Pdu, is_unnamed_create, put};
+use super::{Pdu, STICKY, is_unnamed_create, put};
 use crate::json::{self, Fields};
 use crate::version::event_ids_are_chosen;
 
 /// An event in two JSON objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// `content`, `event_id`, `origin_server_ts`, `sender`, `type`, and `state_key` and `redacts`
-    /// if the event has them. No `room_id` and no `unsigned`: a reader drops the last `}` and
+    /// `content`, `event_id`, `origin_server_ts`, `sender`, `type`, and `state_key`, `redacts`
+    /// and `msc4354_sticky` if the event has them. No `room_id` and no `unsigned`: a reader drops the last `}` and
     /// appends `,"unsigned":{…}}` or `,"room_id":"…"}`.
     pub client: String,
     /// Everything else but `room_id`.
@@ -33,8 +33,8 @@ pub fn split(pdu: &Pdu) -> Stored {
     }
     let mut rest = Fields::new();
     for (key, value) in &pdu.extra {
-        if key == "redacts" {
-            put(&mut client, "redacts", value.as_str());
+        if key == "redacts" || key == STICKY {
+            client.insert(key.as_str().into(), value.as_str().into());
         } else {
             rest.insert(key.as_str().into(), value.as_str().into());
         }

@@ -46,6 +46,7 @@ fn ask(
         joined_members,
         sender_may_notify: &|key| privileged && key == "room",
         display_name: Some(display_name).filter(|name| !name.is_empty()),
+        thread_subscribed: None,
     };
     let found = compiled.evaluate(&flat, &context);
     (found.notify, found.highlight, found.sound.map(str::to_owned))
@@ -60,7 +61,8 @@ fn loud(highlight: bool, sound: &str) -> (bool, bool, Option<String>) {
 #[test]
 fn the_default_rules_are_those_of_the_spec_in_its_order() {
     let rules = defaults();
-    let ids: Vec<&str> = rules.iter().map(ruma::push::AnyPushRuleRef::rule_id).collect();
+    let all: Vec<&str> = rules.iter().map(ruma::push::AnyPushRuleRef::rule_id).collect();
+    let ids: Vec<&str> = all.iter().copied().filter(|id| id.starts_with(".m.rule.")).collect();
     let expected = [
         "master",
         "suppress_notices",
@@ -81,7 +83,78 @@ fn the_default_rules_are_those_of_the_spec_in_its_order() {
     assert_eq!(ids, expected.map(|id| format!(".m.rule.{id}")));
     assert!(rules.iter().all(|rule| rule.is_server_default()));
     let off: Vec<&str> = rules.iter().filter(|r| !r.enabled()).map(|r| r.rule_id()).collect();
-    assert_eq!(off, [".m.rule.master"]);
+    assert_eq!(off, [".m.rule.master", ENCRYPTED_EVENT]);
+    let others: Vec<&str> = all.into_iter().filter(|id| !id.starts_with(".m.rule.")).collect();
+    let expected = [
+        ENCRYPTED_EVENT,
+        ".org.matrix.msc3930.rule.poll_response",
+        ".io.element.msc4306.rule.unsubscribed_thread",
+        ".io.element.msc4306.rule.subscribed_thread",
+        ".org.matrix.msc3930.rule.poll_start_one_to_one",
+        ".org.matrix.msc3930.rule.poll_start",
+        ".org.matrix.msc3930.rule.poll_end_one_to_one",
+        ".org.matrix.msc3930.rule.poll_end",
+    ];
+    assert_eq!(others, expected);
+}
+
+#[test]
+fn polls_notify_and_answers_to_them_do_not() {
+    let rules = defaults();
+    let poll = |kind: &str| event(&format!("org.matrix.msc3381.poll.{kind}"), &json!({}));
+    assert_eq!(ask(&rules, &poll("start"), 5, false, ""), loud(false, ""));
+    assert_eq!(ask(&rules, &poll("end"), 2, false, ""), loud(false, "default"));
+    assert_eq!(ask(&rules, &poll("response"), 2, false, ""), SILENT);
+}
+
+#[test]
+fn every_encrypted_event_notifies_who_asked_for_that() {
+    let mut rules = defaults();
+    rules.set_enabled(ruma::push::RuleKind::Override, ENCRYPTED_EVENT, true).unwrap();
+    let merged = with_defaults(Some(rules), user_id!("@me:x"));
+    let mut muted = merged.clone();
+    muted.set_enabled(ruma::push::RuleKind::Underride, ".m.rule.encrypted", false).unwrap();
+    let encrypted = event("m.room.encrypted", &json!({}));
+    assert_eq!(ask(&muted, &encrypted, 5, false, ""), loud(false, ""));
+}
+
+#[test]
+fn threads_notify_whoever_is_subscribed_and_nobody_else_but_who_is_mentioned() {
+    let said = |rules: &Ruleset, content: Value, subscribed| {
+        let compiled = CompiledRules::compile(rules, user_id!("@me:x"));
+        let context = Context {
+            room_id: "!room:x",
+            joined_members: 5,
+            sender_may_notify: &|_| false,
+            display_name: None,
+            thread_subscribed: subscribed,
+        };
+        let found = compiled.evaluate(&Flat::of_event(&message(&content).to_string()), &context);
+        (found.notify, found.sound.map(str::to_owned))
+    };
+    let mut rules = defaults();
+    let plain = json!({"body": "x"});
+    let sound = Some("default".to_owned());
+    assert_eq!(said(&rules, plain.clone(), None), (true, None));
+    assert_eq!(said(&rules, plain.clone(), Some(false)), (false, None));
+    assert_eq!(said(&rules, plain.clone(), Some(true)), (true, sound.clone()));
+    let mention = json!({"body": "x", "m.mentions": {"user_ids": [ME]}});
+    assert!(said(&rules, mention, Some(false)).0);
+    // A muted room does not mute a thread in it.
+    let mute = ruleset(json!({"room": [{"rule_id": "!room:x", "default": false, "enabled": true,
+        "actions": []}]}));
+    rules.room = mute.room;
+    assert_eq!(said(&rules, plain.clone(), None), (false, None));
+    assert_eq!(said(&rules, plain.clone(), Some(true)), (true, sound.clone()));
+    // What is stored without these rules has them too, and what the user changed about them stays.
+    let kind = ruma::push::RuleKind::PostContent;
+    let id = ".io.element.msc4306.rule.unsubscribed_thread";
+    let merged = with_defaults(Some(ruleset(json!({}))), user_id!("@me:x"));
+    assert_eq!(said(&merged, plain.clone(), Some(false)), (false, None));
+    rules.set_enabled(kind, id, false).unwrap();
+    let merged = with_defaults(Some(rules), user_id!("@me:x"));
+    assert_eq!(merged.postcontent.len(), 2);
+    assert!(!merged.postcontent.get(id).unwrap().enabled);
 }
 
 #[test]
@@ -154,12 +227,12 @@ fn stored_changes_are_kept_and_dropped_defaults_go() {
     }));
     let merged = with_defaults(Some(stored), user_id!("@me:x"));
     let ids: Vec<&str> = merged.override_.iter().map(|rule| rule.rule_id.as_str()).collect();
-    assert_eq!(ids[..3], [".m.rule.master", "mine", ".m.rule.suppress_notices"]);
+    assert_eq!(ids[..3], [".m.rule.master", "mine", ENCRYPTED_EVENT]);
     assert!(!ids.contains(&".m.rule.contains_display_name"));
     assert!(merged.content.is_empty());
     let reaction = merged.override_.iter().find(|r| r.rule_id == ".m.rule.reaction").unwrap();
     assert!(!reaction.enabled && reaction.actions.len() == 1 && reaction.conditions.len() == 1);
-    assert_eq!(merged.underride.len(), 5);
+    assert_eq!(merged.underride.len(), defaults().underride.len());
 }
 
 #[test]
@@ -378,6 +451,7 @@ proptest! {
             joined_members: members,
             sender_may_notify: &|key| privileged && key == "room",
             display_name: Some(&name),
+            thread_subscribed: None,
         };
         let flat = Flat::of_event(&event.to_string());
         let found = format!("{:?}", compiled.evaluate(&flat, &context).actions);

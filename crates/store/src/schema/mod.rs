@@ -12,6 +12,7 @@ mod media;
 mod push;
 mod room;
 mod threepid;
+mod timed;
 
 pub use account::*;
 pub use appservice::*;
@@ -20,6 +21,7 @@ pub use media::*;
 pub use push::*;
 pub use room::*;
 pub use threepid::*;
+pub use timed::*;
 
 use base::Seq;
 use kv::Tree;

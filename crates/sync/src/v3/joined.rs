@@ -22,6 +22,7 @@ use crate::{
     json::Out,
     own_data,
     receipts::{self, RECEIPTS_MAX},
+    sticky,
     timeline::{Query, Span, passes},
     token::Token,
     unread,
@@ -56,10 +57,12 @@ impl Context<'_> {
         let writer = self.writer(&gate);
         let any_events = self.timeline(out, &writer, &window)?;
         let any_state = self.state(out, &writer, room, &window)?;
+        let any_sticky = self.sticky(out, &writer, room, &window)?;
         let any_ephemeral = self.ephemeral(out, room, since)?;
         let any_data = self.room_account_data(out, room, since)?;
-        let read = self.has_read(room, since)?;
-        if !(any_events || any_state || any_ephemeral || any_data || new_to_client || read) {
+        let read = self.has_read(room, since)? || self.changes.recounted.contains(&room);
+        let any = any_events || any_state || any_sticky || any_ephemeral || any_data;
+        if !(any || new_to_client || read) {
             out.take_back(start);
             return Ok(false);
         }
@@ -142,6 +145,40 @@ impl Context<'_> {
         let before = Token::at(Seq(first.0.saturating_sub(1)));
         out.key("prev_batch").text(&before.to_string()).close();
         Ok(!window.events.is_empty() || window.limited)
+    }
+
+    /// Sticky events that are not in the timeline (MSC4354).
+    fn sticky(
+        &self,
+        out: &mut Out,
+        writer: &Writer<'_>,
+        room: Room,
+        window: &Window,
+    ) -> Reply<bool> {
+        let events = match (window.since, self.ask.since) {
+            (Some(_), Some(token)) => {
+                let (after, upto) = (token.sticky(), self.sticky_upto);
+                sticky::read(self.view, room, after, upto, sticky::STICKY_MAX)?
+            }
+            _ => sticky::read_all(self.view, room, self.head)?,
+        };
+        let mut wanted = Vec::new();
+        for (_, stored) in events {
+            let sender = user::id(self.view, stored.row.sender)?;
+            let shown = window.events.iter().any(|(_, e)| e.event == stored.event);
+            if !shown && !self.ignored.iter().any(|i| i == sender.as_str()) {
+                wanted.push(stored);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(false);
+        }
+        out.key("msc4354_sticky").open().key("events").open_array();
+        for stored in &wanted {
+            writer.write(out, stored)?;
+        }
+        out.close_array().close();
+        Ok(true)
     }
 
     /// The state that the client needs beside the timeline.

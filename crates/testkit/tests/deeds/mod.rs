@@ -53,10 +53,12 @@ fn op() -> impl Strategy<Value = Op> {
     let keeping = prop_oneof![
         (u(), proptest::option::of(r()), any::<u8>()).prop_map(|(a, b, c)| Op::Data(a, b, c)),
         (u(), r(), any::<u8>()).prop_map(|(a, b, c)| Op::Tag(a, b, c)),
+        (u(), u()).prop_map(|(a, b)| Op::Whisper(a, b)),
     ];
     let syncing = prop_oneof![
         5 => u().prop_map(Op::Sync),
+        1 => u().prop_map(Op::Lost),
         1 => (u(), 1u8..12).prop_map(|(a, b)| Op::Fresh(a, b)),
     ];
-    prop_oneof![16 => speaking, 13 => moving, 5 => setting, 2 => keeping, 6 => syncing]
+    prop_oneof![16 => speaking, 13 => moving, 5 => setting, 3 => keeping, 6 => syncing]
 }

@@ -10,6 +10,7 @@ mod ghost;
 mod login;
 mod openid;
 mod password;
+mod presence;
 mod profile;
 mod push_rules;
 mod pushers;
@@ -21,10 +22,12 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod threepid;
+mod to_device;
 mod uia;
 mod unsubscribe;
 mod user_directory;
 mod validate;
+mod voip;
 mod whois;
 
 use base::{Error, Reply};
@@ -47,6 +50,7 @@ pub(crate) fn routes() -> Routes {
         .and(whois::routes())
         .and(profile::routes())
         .and(user_directory::routes())
+        .and(presence::routes())
         .and(account_data::routes())
         .and(tags::routes())
         .and(filters::routes())
@@ -57,6 +61,8 @@ pub(crate) fn routes() -> Routes {
         .and(validate::routes())
         .and(fallback::routes())
         .and(openid::routes())
+        .and(to_device::routes())
+        .and(voip::routes())
 }
 
 /// Refuses callers that ask for what is another user's.

@@ -45,7 +45,13 @@ fn global(
     Ok(get_pushrules_global_scope::v3::Response::new(rules))
 }
 
+/// Clients name this kind in paths as it is named in the rules.
+fn named(kind: RuleKind) -> RuleKind {
+    if kind.as_str() == "postcontent" { RuleKind::PostContent } else { kind }
+}
+
 fn one(view: &View, caller: &Caller, kind: RuleKind, id: &str) -> Reply<AnyPushRule> {
+    let kind = named(kind);
     let rules = push_rules::get(view, caller.user, &caller.id)?;
     rules.get(kind, id).map(|rule| rule.to_owned()).ok_or_else(push_rules::no_rule)
 }
@@ -92,7 +98,7 @@ fn set_enabled(
     caller: Caller,
     request: set_pushrule_enabled::v3::Request,
 ) -> Reply<set_pushrule_enabled::v3::Response> {
-    let (kind, rule) = (request.kind, request.rule_id.as_str());
+    let (kind, rule) = (named(request.kind), request.rule_id.as_str());
     push_rules::set_enabled(tx, caller.user, &caller.id, kind, rule, request.enabled)?;
     Ok(set_pushrule_enabled::v3::Response::new())
 }
@@ -111,7 +117,7 @@ fn set_actions(
     caller: Caller,
     request: set_pushrule_actions::v3::Request,
 ) -> Reply<set_pushrule_actions::v3::Response> {
-    let (kind, rule) = (request.kind, request.rule_id.as_str());
+    let (kind, rule) = (named(request.kind), request.rule_id.as_str());
     push_rules::set_actions(tx, caller.user, &caller.id, kind, rule, request.actions)?;
     Ok(set_pushrule_actions::v3::Response::new())
 }

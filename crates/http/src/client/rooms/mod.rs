@@ -2,6 +2,7 @@
 
 mod alias;
 mod create;
+mod delayed;
 mod directory;
 mod hierarchy;
 mod join;
@@ -15,6 +16,7 @@ mod state;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod thread_subscription;
 mod typing;
 mod upgrade;
 
@@ -28,12 +30,14 @@ pub(crate) fn routes() -> Routes {
         .and(membership::routes())
         .and(members::routes())
         .and(send::routes())
+        .and(delayed::routes())
         .and(redact::routes())
         .and(state::routes())
         .and(alias::routes())
         .and(directory::routes())
         .and(receipt::routes())
         .and(typing::routes())
+        .and(thread_subscription::routes())
         .and(upgrade::routes())
         .and(hierarchy::routes())
         .and(summary::routes())

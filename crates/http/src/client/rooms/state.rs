@@ -1,15 +1,18 @@
 //! `GET` and `PUT /rooms/{roomId}/state/{eventType}/{stateKey}`, `GET /rooms/{roomId}/state`.
 
 use base::Reply;
+use rooms::Manner;
 use ruma::api::client::state::{
     get_state_event_for_key::{self, v3::StateEventFormat},
     get_state_events, send_state_event,
 };
+use serde_json::json;
 use store::{Tx, View};
 
-use super::send::sent_at;
+use super::{delayed, send::sent_at};
 use crate::{
     answer::Json,
+    asked::Asked,
     client::reader,
     handler::{Caller, Routes},
 };
@@ -18,12 +21,18 @@ fn put(
     tx: &mut Tx,
     caller: Caller,
     request: send_state_event::v3::Request,
-) -> Reply<send_state_event::v3::Response> {
+    asked: &Asked,
+) -> Reply<Json> {
     let kind = request.event_type.to_string();
     let (room, key) = (&request.room_id, &request.state_key);
-    let sent_at = sent_at(&caller, request.timestamp);
-    rooms::state::put_dated(tx, caller.user, room, &kind, key, request.body.json(), sent_at)
-        .map(send_state_event::v3::Response::new)
+    let (content, sticky_ms) = (request.body.json(), delayed::sticky(asked)?);
+    let place = (&**room, kind.as_str(), Some(key.as_str()));
+    if let Some(answer) = delayed::instead(tx, &caller, asked, place, (content, sticky_ms), None)? {
+        return Ok(answer);
+    }
+    let manner = Manner { sent_at: sent_at(&caller, request.timestamp), sticky_ms };
+    let sent = rooms::state::set(tx, caller.user, room, &kind, key, content, manner)?;
+    Ok(json!({ "event_id": sent.id }).to_string().into())
 }
 
 fn get(view: &View, caller: Caller, request: get_state_event_for_key::v3::Request) -> Reply<Json> {
@@ -38,5 +47,5 @@ fn all(view: &View, caller: Caller, request: get_state_events::v3::Request) -> R
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::default().write(put).read(get).read(all)
+    Routes::default().write_asked(put).read(get).read(all)
 }

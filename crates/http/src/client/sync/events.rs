@@ -9,6 +9,7 @@ use ::sync::{
 };
 use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
 use http::Method;
+use store::{PresenceState, Tx, inbox};
 use tokio::time::Instant;
 
 use crate::{
@@ -38,20 +39,16 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
         _ => None,
     };
     let full_state = flag(&asked, "full_state")?;
-    let state_after = if flag(&asked, "use_state_after")? {
-        StateAfter::Stable
-    } else if flag(&asked, "org.matrix.msc4222.use_state_after")? {
-        StateAfter::Unstable
-    } else {
-        StateAfter::No
-    };
+    let (state_after, wanted) = (state_after(&asked)?, set_presence(&asked)?);
     let filter = asked.query("filter").map(|f| f.into_owned());
     drop(asked);
 
     let user = caller.user;
+    let present = outside.settings.presence;
+    let mut present = present.then(|| outside.store.present(user, &caller.device, wanted));
     let mut listener = outside.store.listen(user);
     listener.mark_seen();
-    let (ask, mut answer) = outside
+    let (ask, mut answer, had) = outside
         .store
         .read(move |view| {
             let filter = ::sync::filter::of_sync(view, user, filter.as_deref())?;
@@ -68,10 +65,22 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
                 filter,
                 log_scan_max,
             };
+            let had = match ask.since {
+                Some(token) => inbox::acknowledged(view, user, &ask.device, token.inbox())?,
+                None => Vec::new(),
+            };
             let answer = v3::sync(view, &ask)?;
-            Ok((Arc::new(ask), answer))
+            Ok((Arc::new(ask), answer, had))
         })
         .await?;
+    if let Some(present) = &mut present {
+        present.tell(&answer.rooms);
+    }
+    if !had.is_empty() {
+        let ask = ask.clone();
+        let acknowledge = move |tx: &mut Tx| Ok(inbox::forget(tx, user, &ask.device, &had));
+        outside.store.write(None, acknowledge).await?;
+    }
     while answer.empty && !full_state && Instant::now() < deadline && !outside.stop.is_stopping() {
         if !listener.set_rooms(&answer.rooms) {
             tokio::select! {
@@ -86,4 +95,22 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     }
     let Answer { body, .. } = answer;
     Ok(Json::from(body))
+}
+
+/// How the client wants a room's state.
+fn state_after(asked: &Asked) -> Reply<StateAfter> {
+    Ok(if flag(asked, "use_state_after")? {
+        StateAfter::Stable
+    } else if flag(asked, "org.matrix.msc4222.use_state_after")? {
+        StateAfter::Unstable
+    } else {
+        StateAfter::No
+    })
+}
+
+/// How present syncing makes the user.
+fn set_presence(asked: &Asked) -> Reply<PresenceState> {
+    let Some(word) = asked.query("set_presence") else { return Ok(PresenceState::Online) };
+    let state = PresenceState::parse(&word);
+    state.ok_or_else(|| Error::invalid_param("set_presence is no presence"))
 }

@@ -15,11 +15,12 @@ pub(super) struct Declared {
     sentence: String,
 }
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("../mod.rs"),
     include_str!("../room.rs"),
     include_str!("../account.rs"),
     include_str!("../media.rs"),
+    include_str!("../timed.rs"),
     include_str!("../authority.rs"),
     include_str!("../push.rs"),
     include_str!("../threepid.rs"),

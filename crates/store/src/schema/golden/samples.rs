@@ -43,6 +43,7 @@ pub(super) fn all() -> Vec<Sample> {
         pushers(),
         threepids(),
         appservices(),
+        timed(),
     ]
     .into_iter()
     .flatten()
@@ -346,6 +347,54 @@ fn media() -> Vec<Sample> {
     ]
 }
 
+fn timed() -> Vec<Sample> {
+    let id = text("delay-1");
+    let scheduled = Delayed {
+        user: User(A),
+        room: Room(B),
+        kind: text("m.call.member"),
+        state_key: Some(text("@a:x")),
+        content: text("{}"),
+        sticky_ms: Some(300_000),
+        delay_ms: 10_000,
+        since: AT,
+        txn: Some([0xD1; 16]),
+        finalised: None,
+    };
+    let with = |outcome, by_delay| {
+        let finalised = Some(Finalised { at: UnixMs(300), outcome, by_delay });
+        Delayed { state_key: None, sticky_ms: None, txn: None, finalised, ..scheduled.clone() }
+    };
+    let failed = Outcome::Failed { errcode: text("M_FORBIDDEN"), error: text("no") };
+    let subscription = ThreadSubscription {
+        subscribed: true,
+        automatic: false,
+        unsubscribed_at: Seq(300),
+        changed: Seq(A),
+    };
+    let event_key = (Room(A), [0xD3; 16], id.clone());
+    vec![
+        sample(&INBOX, 1, (User(A), text("DEV"), Seq(B)), text(r#"{"type":"m.dummy"}"#)),
+        sample(&DELAYED, 1, (id.clone(),), scheduled.clone()),
+        sample(&DELAYED, 2, (id.clone(),), with(Outcome::Sent(Event(A)), true)),
+        sample(&DELAYED, 3, (id.clone(),), with(Outcome::Cancelled, false)),
+        sample(&DELAYED, 4, (id.clone(),), with(failed, true)),
+        sample(&DELAYED_DUE, 1, (AT, id.clone()), ()),
+        sample(&DELAYED_OF, 1, (User(A), 1, AT, id.clone()), ()),
+        sample(&DELAYED_TXNS, 1, (User(A), [0xD2; 16]), id.clone()),
+        sample(&DELAYED_STATE, 1, event_key, ()),
+        sample(&SENT_DELAYED, 1, (Event(A),), id),
+        sample(&STICKY, 1, (Room(A), Seq(B)), Sticky { event: Event(300), until: AT }),
+        sample(&THREAD_SUBSCRIPTIONS, 1, (User(A), Room(B), Event(300)), subscription),
+        sample(
+            &THREAD_SUBSCRIPTION_CHANGES,
+            1,
+            (User(A), Seq(B)),
+            ThreadOf { room: Room(A), root: Event(300) },
+        ),
+    ]
+}
+
 fn appservices() -> Vec<Sample> {
     let sending = Sending { number: 300, upto: Seq(B), events: vec![Event(A), Event(3)] };
     let queue =
@@ -371,6 +420,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("to_device", Entry::ToDevice { user, device: text("DEV") }),
         ("account", Entry::Account { user }),
         ("pushers", Entry::Pushers { user }),
+        ("thread_subscription", Entry::ThreadSubscription { user, room, root: event }),
     ]
 }
 
