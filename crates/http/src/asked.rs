@@ -196,7 +196,8 @@ fn refuse(body: &[u8], error: &DeserializationError) -> Error {
 
 /// The parser stops at the first value of a wrong shape; whether the rest is JSON at all decides the code.
 fn bad_body(body: &[u8], error: &serde_json::Error) -> Error {
-    if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+    // What is ignored is not looked at: text that is no UTF-8 would pass.
+    if std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         return Error::bad_json(error.to_string());
     }
     not_json(&error.to_string())
