@@ -12,6 +12,7 @@ mod committer;
 pub mod event;
 pub mod follow;
 mod ids;
+pub mod invite;
 mod keys;
 mod keyspace;
 mod lane;

@@ -15,7 +15,7 @@ pub(super) struct Declared {
     sentence: String,
 }
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("../mod.rs"),
     include_str!("../room.rs"),
     include_str!("../account.rs"),
@@ -24,6 +24,7 @@ const SOURCES: [&str; 8] = [
     include_str!("../push.rs"),
     include_str!("../threepid.rs"),
     include_str!("../appservice.rs"),
+    include_str!("../moderation.rs"),
 ];
 
 /// Every file of the schema but the golden test.
