@@ -182,3 +182,38 @@ def test_directory_filters_by_room_type(alice, room_types):
 def test_searching_needs_a_session(nobody):
     answer = nobody.raw("POST", f"{V3}/publicRooms", {})
     assert answer.status == 401, answer
+
+
+def test_the_directory_shows_rooms_as_they_are_now(alice, bob):
+    word = fresh("now")
+    room = alice.create_room(visibility="public", name=f"{word} before")
+    search = {"filter": {"generic_search_term": word}}
+
+    def found():
+        return alice.call("POST", f"{V3}/publicRooms", search)["chunk"]
+
+    assert [r["name"] for r in found()] == [f"{word} before"]
+    renamed = alice.set_state(room, "m.room.name", {"name": f"{word} after"})
+    assert [(r["name"], r["num_joined_members"]) for r in found()] == [(f"{word} after", 1)]
+    bob.join(room)
+    assert found()[0]["num_joined_members"] == 2
+    alice.redact(room, renamed)
+    assert found() == []
+
+
+def test_a_rich_topic_is_listed_in_plain_text_and_found(alice):
+    """#mroomtopic: `m.topic`."""
+    word = fresh("rich")
+    forms = [{"mimetype": "text/html", "body": f"<b>{word}</b>"}, {"body": f"plain {word}"}]
+    topic = {"type": "m.room.topic", "content": {"topic": "old", "m.topic": {"m.text": forms}}}
+    room = alice.create_room(visibility="public", initial_state=[topic])
+    chunk = alice.call("POST", f"{V3}/publicRooms", {"filter": {"generic_search_term": word}})["chunk"]
+    assert [(r["room_id"], r["topic"]) for r in chunk] == [(room, f"plain {word}")]
+
+
+def test_networks_of_bridges_are_asked_for_by_name(alice):
+    room = alice.create_room(visibility="public")
+    everywhere = alice.call("POST", f"{V3}/publicRooms", {"include_all_networks": True, "limit": 500})
+    assert room in [r["room_id"] for r in everywhere["chunk"]]
+    of_none = alice.call("POST", f"{V3}/publicRooms", {"third_party_instance_id": "no-such-network"})
+    assert of_none["chunk"] == []

@@ -388,7 +388,8 @@ def test_a_page_takes_a_stage_for_a_client_that_cannot(server, nobody):
     assert done.status == 200
     assert b"onAuthDone" in done.body
     assert b"authDone" in done.body
-    assert nobody.raw("POST", f"{V3}/register", {**body, "auth": {"session": session}}).status == 200
+    dummy = {"type": "m.login.dummy", "session": session}
+    assert nobody.raw("POST", f"{V3}/register", {**body, "auth": dummy}).status == 200
 
 
 def test_pages_show_what_is_asked_of_them_as_text(nobody):

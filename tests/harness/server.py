@@ -119,6 +119,10 @@ class Borrowed:
         self.terminate()
         self.start()
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`althing` with these words and this server's configuration, whether it runs or not."""
+        raise NotImplementedError("a borrowed server has commands of its own")
+
     def log_tail(self, lines: int = 60) -> str:
         return "(a borrowed server keeps its own log)"
 
@@ -293,6 +297,15 @@ class Server:
         finally:
             if os.environ.get("ALTHING_TEST_KEEP") != "1":
                 shutil.rmtree(self.dir, ignore_errors=True)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`althing` with these words and this server's configuration, whether it runs or not."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ALTHING__")}
+        return subprocess.run(
+            [str(binary()), *words, "--config", str(self.config_path)],
+            cwd=self.dir, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=60,
+        )  # fmt: skip
 
     def log_tail(self, lines: int = 60) -> str:
         if not self.log_path.exists():

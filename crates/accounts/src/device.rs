@@ -1,10 +1,12 @@
 //! Devices and logging in (spec: Client-Server API, "Login", "Client devices"). A device ends with its tokens.
 
+use std::collections::BTreeSet;
+
 use base::{Error, Reply, User};
 use store::{
-    Tx, View, inbox,
+    Direction, Tx, View, inbox,
     log::Entry,
-    schema::{DEVICES, Device, SEEN, Seen},
+    schema::{DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
 };
 
 use crate::{
@@ -53,8 +55,9 @@ pub struct Login {
 /// Logs a proven user in: makes the device or takes it up again, in which case its old tokens end.
 ///
 /// # Errors
-/// 400 `M_INVALID_PARAM` for a device id or name out of bounds.
+/// 400 `M_INVALID_PARAM` for a device id or name out of bounds; 401 `M_USER_LOCKED`.
 pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
+    session::check_unlocked(tx, user)?;
     let device = match login.device.as_deref() {
         None | Some("") => random_name::<10>(tx, UPPER),
         Some(device) => device.to_owned(),
@@ -89,7 +92,10 @@ fn make_room(tx: &mut Tx, user: User) -> Reply<()> {
         }
     }
     match oldest {
-        Some(((_, device), _)) => end(tx, user, &device),
+        Some(((_, device), _)) => {
+            tx.announce(gone(user));
+            end(tx, user, &device)
+        }
         None => Ok(()),
     }
 }
@@ -197,6 +203,7 @@ pub fn delete<S: AsRef<str>>(tx: &mut Tx, user: User, ids: &[S]) -> Reply<()> {
     }
     if any {
         tx.announce(Entry::Devices { user });
+        tx.announce(gone(user));
     }
     Ok(())
 }
@@ -210,6 +217,44 @@ pub fn delete_all(tx: &mut Tx, user: User, keep: Option<&str>) -> Reply<()> {
     let ids: Vec<String> =
         devices.into_iter().map(|((_, id), _)| id).filter(|id| Some(id.as_str()) != keep).collect();
     delete(tx, user, &ids)
+}
+
+/// What was kept for deleted devices is swept by whoever follows this: see [`sweep`].
+fn gone(user: User) -> Entry {
+    Entry::DevicesGone { user, after: [0; 16] }
+}
+
+/// Removes the transaction ids of devices that are no more, of at most `most` that follow `after`. Transaction ids live as
+/// long as their device (spec: "Transaction identifiers"). Returns up to which all are swept, if more may follow.
+///
+/// # Errors
+/// Faults only.
+pub fn sweep(tx: &mut Tx, user: User, after: [u8; 16], most: usize) -> Reply<Option<[u8; 16]>> {
+    let devices: Vec<((User, String), Device)> = tx.under(&DEVICES, (user,), DEVICES_MAX + 1)?;
+    let devices: BTreeSet<String> = devices.into_iter().map(|((_, id), _)| id).collect();
+    let from = u128::from_be_bytes(after).saturating_add(1).to_be_bytes();
+    let rows: Vec<((User, [u8; 16]), Done)> =
+        tx.range(&TXNS, (user, from), (user, [u8::MAX; 16]), Direction::Forward, most)?;
+    let last = rows.last().filter(|_| rows.len() == most).map(|((_, hash), _)| *hash);
+    for (key, done) in rows {
+        let sent = match done {
+            Done::Event(event) => Some((event, tx.get(&SENT, (event,))?)),
+            Done::Nothing => None,
+        };
+        // Of a transaction without an event nobody knows the device.
+        let lives = match &sent {
+            Some((_, Some(sent))) => devices.contains(&sent.device),
+            Some((_, None)) => false,
+            None => !devices.is_empty(),
+        };
+        if !lives {
+            tx.delete(&TXNS, key);
+            if let Some((event, _)) = sent {
+                tx.delete(&SENT, (event,));
+            }
+        }
+    }
+    Ok(last)
 }
 
 fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {

@@ -19,6 +19,7 @@ pub mod push_rules;
 pub mod pusher;
 pub mod registration;
 pub mod session;
+pub mod successor;
 pub mod tag;
 #[cfg(test)]
 mod tests;

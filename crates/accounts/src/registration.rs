@@ -13,11 +13,13 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     expiry::{self, Kept},
     session::fresh_token,
-    text::from_hex,
+    text::{LOWER, from_hex, random_name},
 };
 
 /// A registration token has at most this many characters (spec).
 const TOKEN_CHARS_MAX: usize = 64;
+/// Of a token that we make: 24 of 26 letters and more are more than 100 bits.
+const TOKEN_CHARS: usize = 24;
 /// How long a nonce may be used: a script uses it at once.
 const NONCE_MS: u64 = 60 * 1_000;
 
@@ -37,11 +39,15 @@ fn is_configured(token: &str, configured: Option<&str>) -> bool {
 }
 
 fn row(view: &View, token: &str) -> Reply<Option<RegistrationToken>> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
-    if token.len() > TOKEN_CHARS_MAX || !token.chars().all(plain) {
+    if !is_token(token) {
         return Ok(None);
     }
     view.get(&REGISTRATION_TOKENS, (token.to_owned(),))
+}
+
+fn is_token(token: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+    token.len() <= TOKEN_CHARS_MAX && token.chars().all(plain)
 }
 
 fn is_usable(row: &RegistrationToken, now: UnixMs) -> bool {
@@ -61,6 +67,63 @@ pub(crate) fn use_token(tx: &mut Tx, token: &str, configured: Option<&str>) -> R
         }
         _ => Ok(false),
     }
+}
+
+/// A registration token as an administrator sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Issued {
+    /// The token.
+    pub token: String,
+    /// How it stands.
+    pub row: RegistrationToken,
+}
+
+/// Makes a registration token: the given one, or one that nobody guesses.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM` for one that is no token (spec: at most 64 of A-Z, a-z, 0-9 and ._~-), or is there already.
+pub fn create_token(
+    tx: &mut Tx,
+    token: Option<&str>,
+    uses_allowed: Option<u64>,
+    expires: Option<UnixMs>,
+) -> Reply<String> {
+    let token = match token {
+        Some(token) => token.to_owned(),
+        None => random_name::<TOKEN_CHARS>(tx, LOWER),
+    };
+    if token.is_empty() || !is_token(&token) {
+        let why = "A registration token has 1 to 64 characters of A-Z, a-z, 0-9 and ._~-";
+        return Err(Error::invalid_param(why));
+    }
+    if tx.has(&REGISTRATION_TOKENS, (token.clone(),))? {
+        return Err(Error::invalid_param("There is such a registration token already."));
+    }
+    let row = RegistrationToken { uses_allowed, used: 0, expires };
+    tx.put(&REGISTRATION_TOKENS, (token.clone(),), &row);
+    Ok(token)
+}
+
+/// The registration tokens that administrators made, at most `most` of those that follow `after`.
+///
+/// # Errors
+/// Faults only.
+pub fn tokens(view: &View, after: Option<&str>, most: usize) -> Reply<Vec<Issued>> {
+    let after = after.map(|token| (token.to_owned(),));
+    let rows = view.everything(&REGISTRATION_TOKENS, after, most)?;
+    Ok(rows.into_iter().map(|((token,), row)| Issued { token, row }).collect())
+}
+
+/// Ends a registration token.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND`.
+pub fn revoke_token(tx: &mut Tx, token: &str) -> Reply<()> {
+    if row(tx, token)?.is_none() {
+        return Err(Error::not_found("There is no such registration token."));
+    }
+    tx.delete(&REGISTRATION_TOKENS, (token.to_owned(),));
+    Ok(())
 }
 
 /// A fresh single-use number for a registration by shared secret.

@@ -8,6 +8,8 @@
 //! half): only then does the client prove that it received it. Then the old pair is spent. A spent refresh token that
 //! comes again means that two parties hold it: all tokens of the device end.
 
+use std::sync::Arc;
+
 use base::{Error, Reply, UnixMs, User};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::OwnedUserId;
@@ -15,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 use store::{
     CacheSpace, Kind, Tx, View,
     schema::{
-        ACCOUNTS, Account, REFRESH_TOKENS, RefreshToken, SEEN, Seen, TOKENS, TOKENS_OF, Token,
+        ACCOUNTS, Account, REFRESH_TOKENS, RESTRAINTS, RefreshToken, Restraint, SEEN, Seen, TOKENS,
+        TOKENS_OF, Token,
     },
     user,
 };
@@ -47,6 +50,8 @@ pub struct Session {
     pub guest: bool,
     /// May it administer the server?
     pub admin: bool,
+    /// What an administrator has forbidden it.
+    pub restraint: Restraint,
     /// The hash of the token.
     pub token: TokenHash,
     /// The first use of a token that was made from a refresh token: whoever proves it has to write [`confirm`].
@@ -109,18 +114,34 @@ pub fn prove_hash(view: &View, hash: TokenHash) -> Reply<Session> {
     if token.expires.is_some_and(|end| end <= view.now()) {
         return Err(expired());
     }
-    let account = account(view, token.user)?.ok_or_else(unknown)?;
-    if account.deactivated {
-        return Err(unknown());
-    }
+    let known = known(view, token.user)?;
+    let account = known.account.as_ref().filter(|account| !account.deactivated);
+    let account = account.ok_or_else(unknown)?;
     Ok(Session {
         user: token.user,
         id: user::id(view, token.user)?,
         device: token.device.clone(),
         guest: account.guest,
         admin: account.admin,
+        restraint: known.restraint,
         token: hash,
         confirm: token.made_from.is_some(),
+    })
+}
+
+/// What is known of a user of this server.
+struct Known {
+    /// `None`: they have no account here.
+    account: Option<Account>,
+    restraint: Restraint,
+}
+
+/// From the cache.
+fn known(view: &View, user: User) -> Reply<Arc<Known>> {
+    view.cached(&ACCOUNT, u128::from(user.0), |view| {
+        let account = view.get(&ACCOUNTS, (user,))?;
+        let restraint = view.get(&RESTRAINTS, (user,))?.unwrap_or_default();
+        Ok((Known { account, restraint }, size_of::<Known>() + 100))
     })
 }
 
@@ -129,12 +150,20 @@ pub fn prove_hash(view: &View, hash: TokenHash) -> Reply<Session> {
 /// # Errors
 /// Faults only.
 pub fn account(view: &View, user: User) -> Reply<Option<Account>> {
-    let account = view.cached(&ACCOUNT, u128::from(user.0), |view| {
-        let account = view.get(&ACCOUNTS, (user,))?;
-        let bytes = size_of::<Account>() + 100;
-        Ok((account, bytes))
-    })?;
-    Ok((*account).clone())
+    Ok(known(view, user)?.account.clone())
+}
+
+/// The refusal of everything but logging out (spec: "Account locking").
+#[must_use]
+pub fn locked() -> Error {
+    Error::refusal(401, "M_USER_LOCKED", "This account has been locked.")
+        .with("soft_logout", true)
+        .into()
+}
+
+/// Refuses who is locked.
+pub(crate) fn check_unlocked(view: &View, user: User) -> Reply<()> {
+    if known(view, user)?.restraint.locked { Err(locked()) } else { Ok(()) }
 }
 
 fn unknown() -> Error {
@@ -249,7 +278,7 @@ pub enum Refreshed {
 /// Exchanges a refresh token for a new pair (spec: POST /refresh).
 ///
 /// # Errors
-/// 401 `M_UNKNOWN_TOKEN` if it is none of ours.
+/// 401 `M_UNKNOWN_TOKEN` if it is none of ours; 401 `M_USER_LOCKED`.
 pub fn refresh(tx: &mut Tx, token: &str) -> Reply<Refreshed> {
     let old_hash = hash(token);
     let unknown = || Error::refused(401, "M_UNKNOWN_TOKEN", "Unknown refresh token.");
@@ -258,9 +287,10 @@ pub fn refresh(tx: &mut Tx, token: &str) -> Reply<Refreshed> {
         end_tokens(tx, old.user, &old.device, None)?;
         return Ok(Refreshed::Reused);
     }
-    if account(tx, old.user)?.is_none_or(|account| account.deactivated) {
+    if known(tx, old.user)?.account.as_ref().is_none_or(|account| account.deactivated) {
         return Err(unknown());
     }
+    check_unlocked(tx, old.user)?;
     // Using a refresh token proves, like using its access token, that the client has received both.
     confirm(tx, old.access)?;
     // The client asks again: it has not received the pair that this one was exchanged for.

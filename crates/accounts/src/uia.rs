@@ -253,29 +253,49 @@ pub fn pass_by_page(tx: &mut Tx, session: &str, stage: &str, token: Option<&str>
     Ok(true)
 }
 
-/// Has everything been proven that is asked for, so that only the request is missing? After [`pass_by_page`].
+/// Would this step be the last one? For what is too expensive to be done before; [`step`] judges again.
 ///
 /// # Errors
 /// Faults only.
-pub fn is_proven(view: &View, ask: &Ask, session: &str) -> Reply<bool> {
-    let found = find(view, ask, session)?;
-    Ok(found.is_some_and(|(_, row)| ask.flows.iter().any(|flow| row.completed == *flow)))
+pub fn completes(view: &View, ask: &Ask, session: Option<&str>, shown: &Shown) -> Reply<bool> {
+    let mut row = match session {
+        None => fresh(view, ask),
+        Some(id) => match find(view, ask, id)? {
+            Some((_, row)) => row,
+            None => return Ok(false),
+        },
+    };
+    let stage = match shown {
+        Shown::Stage(stage) => stage.as_str(),
+        Shown::Token(token) => {
+            if !registration::token_is_valid(view, token, ask.registration_token.as_deref())? {
+                return Ok(false);
+            }
+            REGISTRATION_TOKEN
+        }
+        Shown::Address(_) => EMAIL_IDENTITY,
+        // What was shown on a page counts when the client comes back.
+        Shown::Nothing => return Ok(ask.flows.iter().any(|flow| row.completed == *flow)),
+        Shown::Wrong(_) => return Ok(false),
+    };
+    let passed = pass(&mut row, ask, stage).is_none();
+    Ok(passed && ask.flows.iter().any(|flow| row.completed == *flow))
 }
 
-fn find(tx: &View, ask: &Ask, id: &str) -> Reply<Option<(String, UiaSession)>> {
+fn find(view: &View, ask: &Ask, id: &str) -> Reply<Option<(String, UiaSession)>> {
     if id.len() > SESSION_ID_BYTES_MAX {
         return Ok(None);
     }
-    let row = tx.get(&UIA, (id.to_owned(),))?;
+    let row = view.get(&UIA, (id.to_owned(),))?;
     let good = |row: &UiaSession| {
-        row.request == ask.request && tx.now().0 < row.created.0.saturating_add(SESSION_MS)
+        row.request == ask.request && view.now().0 < row.created.0.saturating_add(SESSION_MS)
     };
     Ok(row.filter(good).map(|row| (id.to_owned(), row)))
 }
 
-fn fresh(tx: &Tx, ask: &Ask) -> UiaSession {
+fn fresh(view: &View, ask: &Ask) -> UiaSession {
     UiaSession {
-        created: tx.now(),
+        created: view.now(),
         request: ask.request,
         completed: Vec::new(),
         registration_token: None,

@@ -13,7 +13,7 @@ use crate::{
     data_dir::DataDir,
     explain,
     failure::Failure,
-    open,
+    moderation, open,
 };
 
 /// Has a chore done: by the running server if there is one, else here.
@@ -44,6 +44,20 @@ pub(crate) fn perform(store: &Store, data: &DataDir, hasher: &Hasher, chore: Cho
             create_account(store, hasher, &name, &password, admin).map_err(Failure::from)
         }
         Chore::Explain { event } => explain::text(store, &event).map_err(Failure::from),
+        Chore::Restrain { name, suspended, locked } => {
+            moderation::restrain(store, &name, suspended, locked).map_err(Failure::from)
+        }
+        Chore::CreateToken { token, uses, days } => {
+            moderation::create_token(store, token, uses, days).map_err(Failure::from)
+        }
+        Chore::ListTokens => moderation::list_tokens(store).map_err(Failure::from),
+        Chore::RevokeToken { token } => {
+            moderation::revoke_token(store, token).map_err(Failure::from)
+        }
+        Chore::ListReports { before, limit } => {
+            moderation::list_reports(store, before.as_deref(), limit).map_err(Failure::from)
+        }
+        Chore::Notify { to, text } => moderation::notify(store, to, text).map_err(Failure::from),
         Chore::Backup { dir } => backup::write(store, data, &dir).map(|()| shown(&dir)),
     };
     outcome.map_err(|failure| match failure {

@@ -52,6 +52,24 @@ pub(crate) enum Command {
     /// Accounts. Works while the server runs, and while it does not.
     #[command(subcommand)]
     User(User),
+    /// Registration tokens, besides the one of the configuration. Works while the server runs, and while it does not.
+    #[command(subcommand)]
+    Token(Token),
+    /// What users have reported.
+    #[command(subcommand)]
+    Reports(Reports),
+    /// Send a notice of the server to a user or to all. If the server does not run, it is sent when it does.
+    Notice {
+        /// A user id, or the part of it before the colon; with `--all`, the text.
+        #[arg(value_name = "USER")]
+        first: String,
+        /// What it says.
+        #[arg(value_name = "TEXT", required_unless_present = "all", conflicts_with = "all")]
+        second: Option<String>,
+        /// To everyone who has an account.
+        #[arg(long)]
+        all: bool,
+    },
     /// Write a copy of everything that this server keeps to a new folder. Works while it runs.
     Backup {
         /// The folder; it must not exist.
@@ -86,6 +104,61 @@ pub(crate) enum User {
         /// Read the password from the first line of standard input. Otherwise one is made and printed.
         #[arg(long)]
         password_stdin: bool,
+    },
+    /// Let an account read, leave and log out, but not write.
+    Suspend {
+        /// A user id, or the part of it before the colon.
+        name: String,
+    },
+    /// End a suspension.
+    Unsuspend {
+        /// A user id, or the part of it before the colon.
+        name: String,
+    },
+    /// Let an account only log out.
+    Lock {
+        /// A user id, or the part of it before the colon.
+        name: String,
+    },
+    /// End a lock.
+    Unlock {
+        /// A user id, or the part of it before the colon.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a registration token.
+    Create {
+        /// The token: 1 to 64 of A-Z, a-z, 0-9 and ._~-. Without one, one is made.
+        token: Option<String>,
+        /// How often it may be used; without, as often as wanted.
+        #[arg(long, value_name = "N")]
+        uses: Option<u64>,
+        /// After how many days it ends; without, never.
+        #[arg(long, value_name = "N")]
+        days: Option<u64>,
+    },
+    /// List the registration tokens.
+    List,
+    /// End a registration token.
+    Revoke {
+        /// The token.
+        token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Reports {
+    /// List the newest reports.
+    List {
+        /// Only those before this one, for the next page.
+        #[arg(long, value_name = "REPORT")]
+        before: Option<String>,
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
     },
 }
 
@@ -124,6 +197,9 @@ mod tests {
     fn bad_usage_ends_with_code_2() {
         assert_eq!(Cli::try_parse_from(["althing", "fly"]).unwrap_err().exit_code(), 2);
         assert_eq!(Cli::try_parse_from(["althing", "user", "create"]).unwrap_err().exit_code(), 2);
+        for words in [["althing", "notice", "alice"], ["althing", "notice", "--all"]] {
+            assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2);
+        }
         assert_eq!(Cli::try_parse_from(["althing", "help"]).unwrap_err().exit_code(), 0);
     }
 }

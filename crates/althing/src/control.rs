@@ -18,10 +18,10 @@ use tokio::{
     net::UnixListener,
 };
 
-/// A request is a name, a password or a path: none is longer.
-const LINE_BYTES_MAX: u64 = 16 * 1024;
-/// An answer is at most an explanation: a few dozen lines, each of a few ids of 255 bytes, escaped.
-const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+/// A request is a name, a password, a path or a notice: none is longer.
+const LINE_BYTES_MAX: u64 = 128 * 1024;
+/// An answer may be a list.
+const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A connection that says nothing for so long is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,6 +41,45 @@ pub(crate) enum Chore {
     Explain {
         /// Its id.
         event: String,
+    },
+    /// Change what an account may do.
+    Restrain {
+        /// A user id or localpart.
+        name: String,
+        /// Suspend it, or not.
+        suspended: Option<bool>,
+        /// Lock it, or not.
+        locked: Option<bool>,
+    },
+    /// Make a registration token.
+    CreateToken {
+        /// The token; none: make one up.
+        token: Option<String>,
+        /// How often it may be used.
+        uses: Option<u64>,
+        /// After how many days it ends.
+        days: Option<u64>,
+    },
+    /// List the registration tokens.
+    ListTokens,
+    /// End a registration token.
+    RevokeToken {
+        /// The token.
+        token: String,
+    },
+    /// List reports.
+    ListReports {
+        /// Only those before this one.
+        before: Option<String>,
+        /// How many.
+        limit: usize,
+    },
+    /// Send a notice.
+    Notify {
+        /// A user id or localpart; none: to everyone.
+        to: Option<String>,
+        /// What it says.
+        text: String,
     },
     /// Write a copy of everything to a new folder (absolute).
     Backup {

@@ -3,7 +3,7 @@
 //! - [`cli`] says what can be asked for, [`config`] reads and checks what was decided (one table of options);
 //! - [`serve`] is the server: it opens the [`data_dir`] and the store ([`open`]), starts the followers and the
 //!   listeners, and waits for signals;
-//! - [`user`], [`upkeep`] and [`explain`] are the other commands. They ask the running server over a private socket
+//! - [`user`], [`moderation`], [`upkeep`] and [`explain`] are the other commands. They ask the running server over a private socket
 //!   ([`control`]) or, where none runs, open the store themselves; both end in [`chores`].
 //!
 //! Nothing here knows Matrix: it wires the crates that do.
@@ -18,6 +18,7 @@ mod data_dir;
 mod explain;
 mod failure;
 mod logging;
+mod moderation;
 mod open;
 mod registrations;
 mod rim;
@@ -31,8 +32,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, Page, User},
+    cli::{Cli, Command, Page, Reports, Token, User},
     config::Config,
+    control::Chore,
     failure::Failure,
 };
 
@@ -53,6 +55,19 @@ fn main() -> ExitCode {
         Command::User(User::Create { name, admin, password_stdin }) => {
             config().and_then(|config| user::create(&config, name, admin, password_stdin))
         }
+        Command::User(User::Suspend { name }) => say(config, restraint(name, Some(true), None)),
+        Command::User(User::Unsuspend { name }) => say(config, restraint(name, Some(false), None)),
+        Command::User(User::Lock { name }) => say(config, restraint(name, None, Some(true))),
+        Command::User(User::Unlock { name }) => say(config, restraint(name, None, Some(false))),
+        Command::Token(Token::Create { token, uses, days }) => {
+            say(config, Chore::CreateToken { token, uses, days })
+        }
+        Command::Token(Token::List) => say(config, Chore::ListTokens),
+        Command::Token(Token::Revoke { token }) => say(config, Chore::RevokeToken { token }),
+        Command::Reports(Reports::List { before, limit }) => {
+            say(config, Chore::ListReports { before, limit })
+        }
+        Command::Notice { first, second, .. } => say(config, notice(first, second)),
         Command::Backup { dir } => config().and_then(|config| upkeep::backup(&config, &dir)),
         Command::Explain { event } => config().and_then(|config| explain::explain(&config, event)),
         Command::Compact => config().and_then(|config| upkeep::compact(&config)),
@@ -66,6 +81,27 @@ fn main() -> ExitCode {
         }
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+/// Has a chore done and prints what came of it.
+fn say(config: impl FnOnce() -> Result<Config, Failure>, chore: Chore) -> Result<(), Failure> {
+    let answer = chores::carry_out(&config()?, chore)?;
+    if !answer.is_empty() {
+        println!("{answer}");
+    }
+    Ok(())
+}
+
+fn restraint(name: String, suspended: Option<bool>, locked: Option<bool>) -> Chore {
+    Chore::Restrain { name, suspended, locked }
+}
+
+/// A user and a text, or a text for everyone.
+fn notice(first: String, second: Option<String>) -> Chore {
+    match second {
+        Some(text) => Chore::Notify { to: Some(first), text },
+        None => Chore::Notify { to: None, text: first },
+    }
 }
 
 impl Page {

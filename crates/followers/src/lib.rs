@@ -5,10 +5,14 @@
 pub mod appservice;
 pub mod delayed;
 mod departure;
+mod guests;
 mod messages;
+mod notices;
 mod people;
 mod profile;
 pub mod push;
+mod successor;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +25,15 @@ pub use messages::index_messages;
 /// Every follower; the binary runs each of them.
 #[must_use]
 pub fn all() -> Vec<Arc<dyn Follower>> {
-    vec![Arc::new(profile::Profile), Arc::new(departure::Departure), Arc::new(people::People)]
+    vec![
+        Arc::new(profile::Profile),
+        Arc::new(departure::Departure),
+        Arc::new(people::People),
+        Arc::new(guests::Guests),
+        Arc::new(successor::Successor),
+        Arc::new(notices::Notices),
+        Arc::new(sweep::Sweep),
+    ]
 }
 
 /// Rooms written to in one transaction. A follower with more to do says so on the log and goes on from there, so that

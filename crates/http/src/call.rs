@@ -331,7 +331,8 @@ impl Call {
     fn prove(&self, view: &View, asked: &Asked) -> Reply<Option<Caller>> {
         let Some(token) = &self.token else { return Ok(None) };
         let services = &self.rim.outside.settings.appservices;
-        let (caller, is_first) = proof::prove(view, services, token, &asked.uri)?;
+        let openness = self.endpoint.openness;
+        let (caller, is_first) = proof::prove(view, services, token, &asked.uri, openness)?;
         if self.first.set(is_first.then_some(caller.token)).is_err() {
             return Ok(Some(caller));
         }

@@ -81,6 +81,16 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// The caller of a raw route that wants one.
+    ///
+    /// # Errors
+    /// 401 `M_MISSING_TOKEN`.
+    pub(crate) fn required(caller: Option<Caller>) -> Reply<Caller> {
+        caller.ok_or_else(|| base::Error::refused(401, "M_MISSING_TOKEN", "missing access token"))
+    }
+}
+
 /// The caller of an endpoint without authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct Anyone;

@@ -22,6 +22,7 @@ mod metrics;
 mod outside;
 mod page;
 mod proof;
+mod restraint;
 mod router;
 mod seen;
 mod server;

@@ -8,7 +8,9 @@ use http::{HeaderMap, Uri, header};
 use protocol::appservice::{Appservices, Registration};
 use store::View;
 
-use crate::{asked::query_value, handler::Caller, masquerade, outside::Settings};
+use crate::{
+    asked::query_value, handler::Caller, masquerade, outside::Settings, restraint::Openness,
+};
 
 /// The access token of a request (spec: "Using access tokens"): from the header, or from the query if that is allowed.
 pub(crate) fn token(headers: &HeaderMap, uri: &Uri, in_query: bool) -> Option<String> {
@@ -30,19 +32,23 @@ fn bearer(value: &str) -> Option<&str> {
 /// says in the query whom it acts as.
 ///
 /// # Errors
-/// 401 `M_UNKNOWN_TOKEN`, and as [`masquerade::caller`].
+/// 401 `M_UNKNOWN_TOKEN`; as [`masquerade::caller`]; for restrained accounts what [`Openness::admit`] refuses.
 pub(crate) fn prove(
     view: &View,
     services: &Appservices,
     token: &str,
     uri: &Uri,
+    openness: Openness,
 ) -> Reply<(Caller, bool)> {
     let hash = session::hash(token);
     if let Some(service) = services.by_token(&hash) {
-        return Ok((masquerade::caller(view, service, uri)?, false));
+        let caller = masquerade::caller(view, service, uri)?;
+        openness.admit(store::user::restraint(view, caller.user)?)?;
+        return Ok((caller, false));
     }
-    let session::Session { user, id, device, guest, admin, token, confirm } =
+    let session::Session { user, id, device, guest, admin, restraint, token, confirm } =
         session::prove_hash(view, hash)?;
+    openness.admit(restraint)?;
     Ok((Caller { user, id, device, guest, admin, token, service: None }, confirm))
 }
 

@@ -11,6 +11,7 @@ use crate::{
     handler::{Auth, Route, Routes, Run},
     limits::{self, Group},
     metrics::Meter,
+    restraint::Openness,
 };
 
 /// An endpoint, with what follows from its path.
@@ -19,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) run: Run,
     /// Guests may call it.
     pub(crate) guests: bool,
+    /// What it is to accounts that are locked or suspended.
+    pub(crate) openness: Openness,
     /// Its bucket.
     pub(crate) group: Group,
     /// Which path argument names a room; its writers queue by that.
@@ -107,6 +110,7 @@ fn endpoint(route: Route) -> Endpoint {
     let template = route.paths.last().copied().unwrap_or_default();
     Endpoint {
         guests: erased.iter().any(|path| guests::may_call(method, path)),
+        openness: Openness::of(method, &erased),
         group: erased.iter().map(group).find(|g| *g != Group::Other).unwrap_or(Group::Other),
         room: arguments(template).position(|name| matches!(name, "room_id" | "roomId")),
         federation: ["/_matrix/federation/", "/_matrix/key/"]

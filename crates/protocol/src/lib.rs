@@ -10,6 +10,7 @@
 pub mod appservice;
 pub mod auth;
 pub mod filter;
+pub mod invite;
 pub mod json;
 pub mod key;
 pub mod pdu;

@@ -6,7 +6,7 @@
 //! rules' patterns, whatever a user writes into them.
 
 mod flat;
-mod glob;
+pub(crate) mod glob;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,7 @@ use crate::{
     authority, chosen, delayed_rows,
     ground::{self, Ground},
     member_rows::{self, Change},
-    redaction, relate, sticky,
+    redaction, relate, sticky, suspended,
 };
 
 /// An event to be sent by a user of this server.
@@ -61,8 +61,8 @@ pub struct Appended {
 /// again: the answer is the event that is there.
 ///
 /// # Errors
-/// 403 `M_FORBIDDEN` with the rule that forbids it, 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, and for relations and
-/// redactions what their modules refuse.
+/// 403 `M_FORBIDDEN` with the rule that forbids it, 403 `M_USER_SUSPENDED`, 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, and
+/// for members, relations and redactions what their modules refuse.
 pub fn append(tx: &mut Tx, room: Room, new: New) -> Reply<Appended> {
     append_so(tx, room, new, false, Manner::default())
 }
@@ -89,6 +89,8 @@ pub fn append_so(
     if new.kind == "m.room.create" {
         return Err(Error::forbidden("a room has one create event, its first"));
     }
+    let what = (new.kind.as_str(), new.state_key.as_deref(), &*new.content);
+    let suspended = suspended::check(tx, room, new.sender, what)?;
     let info = room::info(tx, room)?;
     let head = room::head(tx, room)?;
     let version = ground::version(&info)?;
@@ -105,6 +107,9 @@ pub fn append_so(
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
     let redacted = redaction::target(tx, room, &info, &head, sender, &pdu, admin)?;
+    if let Some(target) = redacted.as_ref().filter(|_| suspended) {
+        suspended::check_redaction(sender, target.row.sender)?;
+    }
     let placed = record(tx, room, head, sender, &pdu)?;
     if let Some(target) = redacted {
         redaction::apply(tx, &version, &target, placed.event)?;
@@ -125,12 +130,27 @@ pub(crate) fn found(
 ) -> Reply<Room> {
     let room = Room(tx.fresh()?);
     let (sender, head) = (new.sender, Head::default());
-    let pdu = signed(tx, version, id, &head, new, Manner::default())?;
+    let mut pdu = signed(tx, version, id.clone(), &head, new.clone(), Manner::default())?;
+    // A room that is named by its create event needs one that is like no other, and somebody may make two rooms at once.
+    for later_ms in 1..=TWINS_MAX {
+        if !tx.has(&ROOM_IDS, (pdu.room_id.to_string(),))? {
+            break;
+        }
+        let sent_at = Some(UnixMs(tx.now().0.saturating_add(later_ms)));
+        let manner = Manner { sent_at, ..Manner::default() };
+        pdu = signed(tx, version, id.clone(), &head, new.clone(), manner)?;
+    }
+    if tx.has(&ROOM_IDS, (pdu.room_id.to_string(),))? {
+        return Err(Error::fault("a room that is like too many others"));
+    }
     let placed = record(tx, room, head, sender, &pdu)?;
     tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
     tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
     Ok(room)
 }
+
+/// Rooms that one user makes of the same content in the same millisecond.
+const TWINS_MAX: u64 = 1_000;
 
 /// Hashes, signs and authorises an event on the room's current state.
 fn signed(
@@ -204,7 +224,7 @@ fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> R
     }
     let mut target = None;
     if let Some(change) = Change::read(pdu) {
-        change.check_reachable(tx)?;
+        change.check(tx, room, sender, &pdu.sender)?;
         let what = (event, sender, pdu);
         target = Some(member_rows::apply(tx, room, &mut head, before, &change, what)?);
     }

@@ -18,12 +18,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use store::{
     Tx, room,
-    schema::{PUBLISHED, RoomInfo, Standing},
+    schema::{RoomInfo, Standing},
     user,
 };
 
 use crate::{
-    New, alias, append, chosen, ground, invite,
+    New, alias, append, chosen, directory, ground, invite,
     member_rows::check_invitee,
     membership::{self, Content},
 };
@@ -49,7 +49,7 @@ pub fn create(
         return Err(Error::refused(403, "M_THREEPID_DENIED", text));
     }
     for invitee in &request.invite {
-        check_invitee(tx, invitee)?;
+        check_invitee(tx, user, invitee)?;
     }
     let alias = wanted_alias(tx.server_name(), request)?;
     use RoomPreset::{PrivateChat, PublicChat, TrustedPrivateChat};
@@ -62,7 +62,7 @@ pub fn create(
     let room = found(tx, user, version, content)?;
     fill(tx, room, user, version, &preset, alias, request).map_err(as_invalid_state)?;
     if request.visibility == Visibility::Public {
-        tx.put(&PUBLISHED, (room,), &());
+        directory::publish(tx, room, true);
     }
     room::id(tx, room)
 }

@@ -1,36 +1,36 @@
-//! The published rooms of this server (`/publicRooms`, `/directory/list/room/{roomId}`).
+//! The published rooms of this server (`/publicRooms`, `/directory/list/room/{roomId}`), and the rooms that application
+//! services list under networks of their own (`/directory/list/appservice/{networkId}/{roomId}`).
 
-use std::{cmp::Reverse, sync::Arc};
+mod listing;
+mod summary;
+
+use std::sync::Arc;
 
 use base::{Error, Reply, Room, User};
 use protocol::power::PowerLevels;
 use ruma::{
     RoomId, ServerName,
     api::client::room::Visibility,
-    directory::{Filter, PublicRoomsChunk, PublicRoomsChunkInit, RoomTypeFilter},
+    directory::{Filter, PublicRoomsChunk, RoomNetwork, RoomTypeFilter},
     room::RoomType,
 };
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use store::{
-    CacheSpace, Tx, View, room,
-    schema::{PUBLISHED, RoomInfo},
-    state::Root,
+    Tx, View,
+    log::Entry,
+    room,
+    schema::{NETWORK_ROOMS, PUBLISHED},
     user,
 };
 
+pub use self::summary::summary;
 use crate::ground;
 
-static SUMMARIES: CacheSpace = CacheSpace { tag: 63, owned: Some(store::Kind::Room) };
-
-/// Published rooms that are looked through; a server with more needs an index.
-const PUBLISHED_MAX: usize = 100_000;
 /// Rooms of a page if the client names no number.
 const PAGE: usize = 100;
 /// Rooms of a page at most.
 const PAGE_MAX: usize = 500;
-/// What a summary costs beside its texts.
-const SUMMARY_OVERHEAD: usize = 512;
+/// Bytes of a network's name.
+const NETWORK_BYTES_MAX: usize = 255;
 
 /// Is the room in the directory?
 ///
@@ -61,9 +61,38 @@ pub fn set_visibility(
     if !moderates && !admin {
         return Err(Error::forbidden("only the room's moderators publish it"));
     }
+    publish(tx, room, *visibility == Visibility::Public);
+    Ok(())
+}
+
+/// Puts a room into the directory, or takes it out.
+pub(crate) fn publish(tx: &mut Tx, room: Room, published: bool) {
+    if published {
+        tx.put(&PUBLISHED, (room,), &());
+    } else {
+        tx.delete(&PUBLISHED, (room,));
+    }
+    tx.announce(Entry::Directory { room });
+}
+
+/// Puts the room under a network of an application service, or takes it out. That the service has the network is for the
+/// caller to know.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND`; 400 `M_INVALID_PARAM` for an impossible network.
+pub fn set_network_visibility(
+    tx: &mut Tx,
+    network: &str,
+    room_id: &RoomId,
+    visibility: &Visibility,
+) -> Reply<()> {
+    if network.is_empty() || network.len() > NETWORK_BYTES_MAX {
+        return Err(Error::invalid_param("there is no such network"));
+    }
+    let room = crate::known_room(tx, room_id)?;
     match visibility {
-        Visibility::Public => tx.put(&PUBLISHED, (room,), &()),
-        _ => tx.delete(&PUBLISHED, (room,)),
+        Visibility::Public => tx.put(&NETWORK_ROOMS, (network.to_owned(), room), &()),
+        _ => tx.delete(&NETWORK_ROOMS, (network.to_owned(), room)),
     }
     Ok(())
 }
@@ -81,112 +110,65 @@ pub struct Page {
     pub total: usize,
 }
 
+/// What is asked of the directory.
+#[derive(Clone, Debug, Default)]
+pub struct Query<'a> {
+    /// Whose directory; `None`: this server's.
+    pub server: Option<&'a ServerName>,
+    /// Rooms that are listed by the server itself, or by application services.
+    pub network: RoomNetwork,
+    /// Which of them.
+    pub filter: Filter,
+    /// Where the page begins: a token of another page.
+    pub since: Option<&'a str>,
+    /// How many rooms.
+    pub limit: Option<u64>,
+}
+
 /// Lists the directory.
 ///
 /// # Errors
 /// 400 `M_INVALID_PARAM` for a token that is not one of ours; a refusal for other servers' directories.
-pub fn page(
-    view: &View,
-    server: Option<&ServerName>,
-    filter: &Filter,
-    since: Option<&str>,
-    limit: Option<u64>,
-) -> Reply<Page> {
-    if server.is_some_and(|server| server != view.server_name()) {
+pub fn page(view: &View, query: &Query<'_>) -> Reply<Page> {
+    if query.server.is_some_and(|server| server != view.server_name()) {
         return Err(crate::no_federation());
     }
-    let from = since.map(|token| token.strip_prefix('p').and_then(|n| n.parse::<usize>().ok()));
-    let from = match from {
+    let from = query.since.map(|token| token.strip_prefix('p').and_then(|n| n.parse().ok()));
+    let from: usize = match from {
         Some(None) => return Err(Error::invalid_param("not a token of this directory")),
         other => other.flatten().unwrap_or(0),
     };
-    let limit = limit.map_or(PAGE, |n| usize::try_from(n).unwrap_or(PAGE_MAX)).min(PAGE_MAX);
-    let mut rooms = matching(view, filter)?;
-    rooms.sort_by_key(|(room, chunk)| (Reverse(chunk.num_joined_members), *room));
-    let total = rooms.len();
+    let limit = query.limit.map_or(PAGE, |n| usize::try_from(n).unwrap_or(PAGE_MAX)).min(PAGE_MAX);
+    let rooms = match &query.network {
+        RoomNetwork::Matrix => listing::published(view)?,
+        RoomNetwork::All => listing::of_all_networks(view)?,
+        RoomNetwork::ThirdParty(network) => listing::of_network(view, network)?,
+        _ => return Err(Error::invalid_param("there is no such network")),
+    };
+    let term = query.filter.generic_search_term.as_deref().unwrap_or_default().to_lowercase();
+    let matching = rooms.iter().filter(|room| {
+        has_type(&room.chunk, &query.filter.room_types) && (term.is_empty() || room.contains(&term))
+    });
+    let (mut total, mut shown) = (0, Vec::new());
+    for room in matching {
+        if total >= from && shown.len() < limit {
+            shown.push((*room.chunk).clone());
+        }
+        total += 1;
+    }
     let end = from.saturating_add(limit).min(total);
     let token = |at: usize| format!("p{at}");
     Ok(Page {
         next: (end < total && limit > 0).then(|| token(end)),
         prev: (from > 0 && total > 0).then(|| token(from.saturating_sub(limit))),
         total,
-        rooms: rooms.into_iter().take(end).skip(from).map(|(_, chunk)| (*chunk).clone()).collect(),
+        rooms: shown,
     })
-}
-
-fn matching(view: &View, filter: &Filter) -> Reply<Vec<(Room, Arc<PublicRoomsChunk>)>> {
-    let term = filter.generic_search_term.as_deref().unwrap_or_default().to_lowercase();
-    let mut found = Vec::new();
-    for ((room,), ()) in view.everything(&PUBLISHED, None, PUBLISHED_MAX)? {
-        let chunk = summary(view, room)?;
-        if has_type(&chunk, &filter.room_types) && (term.is_empty() || contains(&chunk, &term)) {
-            found.push((room, chunk));
-        }
-    }
-    Ok(found)
 }
 
 fn has_type(chunk: &PublicRoomsChunk, wanted: &[RoomTypeFilter]) -> bool {
     let own = chunk.room_type.as_ref().map(RoomType::as_str);
     wanted.is_empty() || wanted.iter().any(|wanted| wanted.as_str() == own)
-}
-
-fn contains(chunk: &PublicRoomsChunk, term: &str) -> bool {
-    let alias = chunk.canonical_alias.as_ref().map(|alias| alias.as_str());
-    let texts = [chunk.name.as_deref(), chunk.topic.as_deref(), alias];
-    texts.into_iter().flatten().any(|text| text.to_lowercase().contains(term))
-}
-
-/// What the directory shows of a room.
-///
-/// # Errors
-/// Faults of the store.
-pub fn summary(view: &View, room: Room) -> Reply<Arc<PublicRoomsChunk>> {
-    view.cached(&SUMMARIES, u128::from(room.0), |view| {
-        let (info, head) = (room::info(view, room)?, room::head(view, room)?);
-        let chunk = summarise(view, &info, head.state, head.joined)?;
-        let texts = [chunk.name.as_deref(), chunk.topic.as_deref()];
-        let bytes = texts.into_iter().flatten().map(str::len).sum::<usize>();
-        Ok((chunk, bytes + SUMMARY_OVERHEAD))
-    })
-}
-
-fn summarise(view: &View, info: &RoomInfo, root: Root, joined: u64) -> Reply<PublicRoomsChunk> {
-    let history = text(view, root, "m.room.history_visibility", "history_visibility")?;
-    let guests = text(view, root, "m.room.guest_access", "guest_access")?;
-    let room_id = ruma::OwnedRoomId::try_from(info.id.as_str())
-        .map_err(|e| Error::fault(format!("stored room id: {e}")))?;
-    let mut chunk = PublicRoomsChunk::from(PublicRoomsChunkInit {
-        num_joined_members: ruma::UInt::new_saturating(joined),
-        room_id,
-        world_readable: history.as_deref() == Some("world_readable"),
-        guest_can_join: guests.as_deref() == Some("can_join"),
-    });
-    chunk.name = text(view, root, "m.room.name", "name")?;
-    chunk.topic = text(view, root, "m.room.topic", "topic")?;
-    chunk.avatar_url = text(view, root, "m.room.avatar", "url")?.map(Into::into);
-    let alias = text(view, root, "m.room.canonical_alias", "alias")?;
-    chunk.canonical_alias = alias.and_then(|alias| alias.try_into().ok());
-    if let Some(rule) = text(view, root, "m.room.join_rules", "join_rule")? {
-        chunk.join_rule = rule.into();
-    }
-    chunk.room_type = info.room_type.as_deref().map(RoomType::from);
-    Ok(chunk)
-}
-
-/// A string in the content of a piece of state with an empty state key.
-fn text(view: &View, root: Root, kind: &str, key: &str) -> Reply<Option<String>> {
-    let event = room::state(view, root, kind, "")?;
-    let mut content = event.and_then(|event| read::<Map<String, Value>>(event.content()));
-    let value = content.as_mut().and_then(|content| content.remove(key));
-    Ok(match value {
-        Some(Value::String(text)) if !text.is_empty() => Some(text),
-        _ => None,
-    })
-}
-
-fn read<T: DeserializeOwned>(json: &str) -> Option<T> {
-    serde_json::from_str(json).ok()
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use crate::{
 /// Invites a user, or does nothing if they are invited already.
 ///
 /// # Errors
-/// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND` for a user of this server who does not exist, a refusal for users of others.
+/// 403 `M_FORBIDDEN`, 403 `M_INVITE_BLOCKED` by who wants no such invite, 404 `M_NOT_FOUND` for a user of this server who
+/// does not exist, a refusal for users of others.
 pub fn invite(
     tx: &mut Tx,
     user: User,
@@ -25,7 +26,7 @@ pub fn invite(
     if !store::room::is_joined(tx, room, user)? {
         return Err(crate::not_in_room());
     }
-    check_invitee(tx, target)?;
+    check_invitee(tx, user, target)?;
     send(tx, user, room, target, reason, false)
 }
 

@@ -12,7 +12,7 @@ use store::{
 };
 
 use crate::{
-    alias, ground,
+    alias, ground, guests,
     membership::{self, Content},
 };
 
@@ -31,7 +31,7 @@ pub fn join(
     let standing = room::member(tx, room, user)?.map(|member| member.standing);
     if standing != Some(Standing::Join) {
         let head = room::head(tx, room)?;
-        if guest && !admits_guests(tx, &head)? {
+        if guest && !guests::admitted(tx, &head)? {
             let text = "guests may not join this room";
             return Err(Error::refused(403, "M_GUEST_ACCESS_FORBIDDEN", text));
         }
@@ -45,16 +45,6 @@ pub fn join(
         membership::set(tx, room, user, &id, content)?;
     }
     room::id(tx, room)
-}
-
-fn admits_guests(view: &View, head: &Head) -> Reply<bool> {
-    #[derive(Deserialize)]
-    struct Content {
-        guest_access: String,
-    }
-    let event = room::state(view, head.state, "m.room.guest_access", "")?;
-    let content = event.and_then(|event| event.content_as::<Content>());
-    Ok(content.is_some_and(|content| content.guest_access == "can_join"))
 }
 
 /// What `m.room.join_rules` says.

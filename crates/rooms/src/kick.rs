@@ -6,7 +6,8 @@ use store::{Tx, schema::Standing};
 
 use crate::membership::{self, Content};
 
-/// Removes a user who is joined, invited or knocking.
+/// Removes a user who is joined, invited or knocking. With `redact`, the content of what they sent goes too (MSC4293), if
+/// `user` may redact.
 ///
 /// # Errors
 /// 403 `M_FORBIDDEN`, also if the user is not in the room.
@@ -16,6 +17,7 @@ pub fn kick(
     room_id: &RoomId,
     target: &UserId,
     reason: Option<&str>,
+    redact: bool,
 ) -> Reply<()> {
     let room = crate::room_of(tx, room_id)?;
     if !store::room::is_joined(tx, room, user)? {
@@ -26,5 +28,5 @@ pub fn kick(
         _ => return Err(Error::forbidden(format!("{target} is not in this room"))),
     }
     let content = Content::new(Standing::Leave, reason);
-    membership::set(tx, room, user, target, content).map(drop)
+    membership::put_out(tx, room, user, target, content, redact)
 }

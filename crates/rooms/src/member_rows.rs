@@ -2,14 +2,14 @@
 //! Client-Server API, "Room membership", "Stripped state").
 
 use base::{Error, Event, Reply, Room, User};
-use protocol::{Pdu, json::quote, room::STRIPPED_STATE};
+use protocol::{Pdu, invite::Reception, json::quote, room::STRIPPED_STATE};
 use ruma::UserId;
 use serde::Deserialize;
 use store::{
     Tx, View,
     event::Stored,
     room,
-    schema::{ACCOUNTS, GHOSTS, Head, Member, Membership, ROOMS_OF, Standing},
+    schema::{ACCOUNTS, GHOSTS, Head, Member, Membership, NOTICE_ROOMS, ROOMS_OF, Standing},
     state::Root,
     user,
 };
@@ -33,28 +33,51 @@ impl<'a> Change<'a> {
         Some(Change { target, standing })
     }
 
-    /// Whom we cannot tell of an invite is not invited.
-    pub(crate) fn check_reachable(&self, view: &View) -> Reply<()> {
-        if self.standing == Standing::Invite { check_invitee(view, self.target) } else { Ok(()) }
+    /// What the rules of rooms do not know: who cannot be told of an invite, or wants none, is not invited; and the
+    /// server's own notices are not rejected.
+    pub(crate) fn check(&self, view: &View, room: Room, by: User, by_id: &UserId) -> Reply<()> {
+        match self.standing {
+            Standing::Invite => check_invitee(view, by, self.target),
+            Standing::Leave if by_id == self.target => check_leave(view, room, by),
+            _ => Ok(()),
+        }
     }
 }
 
-/// May this user be invited at all?
+/// May this user be invited at all, and by `by`?
 ///
 /// # Errors
-/// 404 `M_NOT_FOUND` for a user of this server who does not exist; a refusal for users of other servers.
-pub(crate) fn check_invitee(view: &View, id: &UserId) -> Reply<()> {
+/// 404 `M_NOT_FOUND` for a user of this server who does not exist; 403 `M_INVITE_BLOCKED` for one who wants no invite
+/// of `by`; a refusal for users of other servers.
+pub(crate) fn check_invitee(view: &View, by: User, id: &UserId) -> Reply<()> {
     if !user::is_local(view, id) {
         return Err(crate::no_federation());
     }
-    let user = user::find(view, id)?;
-    let account = user.map_or(Ok(None), |user| view.get(&ACCOUNTS, (user,)))?;
-    match account {
-        Some(account) if !account.deactivated => Ok(()),
+    let unknown = || Error::not_found(format!("there is no user {id}"));
+    let invitee = user::find(view, id)?.ok_or_else(unknown)?;
+    match view.get(&ACCOUNTS, (invitee,))? {
+        Some(account) if !account.deactivated => {}
         // An application service answers for them, and makes the account when it is told of the invite.
-        None if user.map_or(Ok(false), |user| view.has(&GHOSTS, (user,)))? => Ok(()),
-        _ => Err(Error::not_found(format!("there is no user {id}"))),
+        None if view.has(&GHOSTS, (invitee,))? => {}
+        _ => return Err(unknown()),
     }
+    match store::invite::reception(view, invitee, by)? {
+        Reception::Allow | Reception::Ignore => Ok(()),
+        Reception::Block => {
+            let text = format!("{id} does not want this invite");
+            Err(Error::refused(403, "M_INVITE_BLOCKED", text))
+        }
+    }
+}
+
+/// An invite to the room of the server's notices is not rejected (spec: "Server Notices"). Who has joined it may leave.
+fn check_leave(view: &View, room: Room, user: User) -> Reply<()> {
+    let invited = room::member(view, room, user)?.is_some_and(|m| m.standing == Standing::Invite);
+    if !invited || view.get(&NOTICE_ROOMS, (user,))? != Some(room) {
+        return Ok(());
+    }
+    let text = "an invite to the server notices cannot be rejected";
+    Err(Error::refused(403, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", text))
 }
 
 /// Writes the membership rows of a new event and counts it in the head. Returns whose membership changed.

@@ -10,7 +10,7 @@ use store::{
     user,
 };
 
-use crate::{New, append};
+use crate::{New, append, redaction};
 
 /// The content of a membership event.
 pub(crate) struct Content(Map<String, Value>);
@@ -72,6 +72,24 @@ pub(crate) fn set(
     let state_key = Some(target.to_string());
     let kind = "m.room.member".to_owned();
     append::append(tx, room, New { sender, kind, state_key, content, redacts: None })
+}
+
+/// Appends an event that puts a user out, and with `redact` takes away what they sent (MSC4293).
+pub(crate) fn put_out(
+    tx: &mut Tx,
+    room: Room,
+    sender: User,
+    target: &UserId,
+    content: Content,
+    redact: bool,
+) -> Reply<()> {
+    if !redact {
+        return set(tx, room, sender, target, content).map(drop);
+    }
+    let content = content.with("org.matrix.msc4293.redact_events", json!(true));
+    let put = set(tx, room, sender, target, content)?;
+    let Some(of) = user::find(tx, target)? else { return Ok(()) };
+    redaction::apply_to_all(tx, room, of, put.event, sender)
 }
 
 /// Repeats a user's profile in their memberships of at most `most` rooms where it says something else (spec:

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use base::{Error, Event, Reply, Room, User};
+use base::{Error, Event, Reply, Room, Seq, User};
 use protocol::{Pdu, pdu::redact_client};
 use ruma::RoomVersionId;
 use store::{
-    Tx,
+    Direction, Tx,
     event::{self, Stored},
-    schema::{Head, RoomInfo},
+    room,
+    schema::{Head, RoomInfo, TIMELINE},
     user,
 };
 
@@ -66,4 +67,40 @@ pub(crate) fn apply(tx: &mut Tx, version: &RoomVersionId, target: &Stored, by: E
     let client = redact_client(version, target.client())?;
     event::redact(tx, target.event, by, &client)?;
     relate::unindex(tx, target)
+}
+
+/// Events of a room that are looked through for what one user sent, newest first: older ones stay.
+const LOOKED_THROUGH_MAX: usize = 10_000;
+const BATCH: usize = 500;
+
+/// Takes away the content of everything that a user sent to a room, by the event that put them out (MSC4293), if who
+/// sent that one may redact. No redactions are sent.
+pub(crate) fn apply_to_all(
+    tx: &mut Tx,
+    room: Room,
+    of: User,
+    by: Event,
+    sender: User,
+) -> Reply<()> {
+    let (info, head) = (room::info(tx, room)?, room::head(tx, room)?);
+    let power = ground::power(tx, &info, head.state)?;
+    let id = user::id(tx, sender)?;
+    if power.user(&id) < power.redact() || !power.may_send(&id, REDACTION, false) {
+        return Ok(());
+    }
+    let version = ground::version(&info)?;
+    let (mut upto, mut looked) = (Seq::MAX, 0);
+    while looked < LOOKED_THROUGH_MAX {
+        let rows: Vec<((Room, Seq), Event)> =
+            tx.range(&TIMELINE, (room, Seq::ZERO), (room, upto), Direction::Backward, BATCH)?;
+        let Some(((_, oldest), _)) = rows.last() else { return Ok(()) };
+        (upto, looked) = (*oldest, looked + rows.len());
+        for (_, event) in rows {
+            let stored = event::load(tx, event)?;
+            if stored.row.sender == of && stored.row.kind != "m.room.create" {
+                apply(tx, &version, &stored, by)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -21,7 +21,9 @@ use store::{
     user,
 };
 
-use crate::{Txn, alias, ban, create, invite, join, knock, leave, redact, send, state};
+use crate::{
+    Txn, alias, ban, create, invite, join, knock, leave, redact, redact::Wanted, send, state,
+};
 
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -72,6 +74,15 @@ impl World {
 
     /// A local account.
     pub(crate) fn user(&self, localpart: &str) -> User {
+        self.account(localpart, false)
+    }
+
+    /// A guest of this server.
+    pub(crate) fn guest(&self, localpart: &str) -> User {
+        self.account(localpart, true)
+    }
+
+    fn account(&self, localpart: &str, guest: bool) -> User {
         let id = OwnedUserId::try_from(format!("@{localpart}:x.org")).unwrap();
         self.write(move |tx| {
             let user = user::intern(tx, &id)?;
@@ -79,7 +90,7 @@ impl World {
                 password: None,
                 created: tx.now(),
                 admin: false,
-                guest: false,
+                guest,
                 deactivated: false,
                 erased: false,
             };
@@ -137,7 +148,7 @@ impl World {
 
     pub(crate) fn ban(&self, by: User, room: &RoomId, whom: User) -> Outcome<()> {
         let (room, whom) = (room.to_owned(), self.id(whom));
-        self.write(move |tx| ban::ban(tx, by, &room, &whom, None))
+        self.write(move |tx| ban::ban(tx, by, &room, &whom, None, false))
     }
 
     /// Sends with a transaction id of its own.
@@ -179,11 +190,24 @@ impl World {
         room: &RoomId,
         id: &OwnedEventId,
     ) -> Outcome<OwnedEventId> {
+        self.redact_with(user, room, id, &[])
+    }
+
+    /// Redacts also what relates to the event in one of these ways.
+    pub(crate) fn redact_with(
+        &self,
+        user: User,
+        room: &RoomId,
+        id: &OwnedEventId,
+        related: &[&str],
+    ) -> Outcome<OwnedEventId> {
+        let related: Vec<String> = related.iter().map(|kind| (*kind).to_owned()).collect();
         let txn = self.txn.fetch_add(1, Ordering::Relaxed).to_string();
         let (room, id) = (room.to_owned(), id.clone());
         self.write(move |tx| {
             let txn = Txn { device: "D", path: "redact", id: &txn };
-            redact::redact(tx, user, &room, &id, Some("why"), false, txn)
+            let wanted = Wanted { target: &id, reason: Some("why"), related: &related };
+            redact::redact(tx, user, &room, &wanted, false, txn)
         })
     }
 

@@ -1,23 +1,28 @@
 //! Replacing a room by one of another version (`POST /rooms/{roomId}/upgrade`; spec: Client-Server API, "Room Upgrades").
 
+mod levels;
+
 use base::{Error, Reply, Room, User};
 use protocol::{
     transfer,
     version::{room_id_is_create_id, supported},
 };
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::{
-    Tx, View, room,
-    schema::{ALIASES, ALIASES_OF, PUBLISHED, RoomInfo},
-    state::Root,
+    Tx, View, event, room,
+    schema::{ALIASES, ALIASES_OF, PUBLISHED, RoomInfo, Standing},
+    state::{self, Part, Root},
     user,
 };
 
-use crate::{create, ground};
+use crate::{New, append, create, directory, ground, membership};
 
 const TOMBSTONE: &str = "m.room.tombstone";
 const LEVELS: &str = "m.room.power_levels";
+const CANONICAL: &str = "m.room.canonical_alias";
+const CHILD: &str = "m.space.child";
 /// What the new room takes over, in the order in which it is sent; power levels apart.
 const TRANSFERRED: [&str; 8] = [
     "m.room.join_rules",
@@ -31,8 +36,12 @@ const TRANSFERRED: [&str; 8] = [
 ];
 /// Aliases that move; more would not be one transaction.
 const ALIASES_MAX: usize = 10_000;
+/// Bans that are taken over, and rooms of a space: each is an event to be signed.
+const BANS_MAX: usize = 5_000;
+const CHILDREN_MAX: usize = 5_000;
 
-/// Makes the replacement, moves aliases and directory entry to it, and closes the old room.
+/// Makes the replacement, with the state and the bans of the old room, moves aliases and directory entry to it, and closes
+/// the old room. What members keep for themselves follows when they join (see the follower `successor`).
 ///
 /// # Errors
 /// 400 `M_UNSUPPORTED_ROOM_VERSION`; 403 `M_FORBIDDEN` for who may not send `m.room.tombstone`.
@@ -64,7 +73,8 @@ pub fn upgrade(
     let new = create::found(tx, user, version, content)?;
     create::enter(tx, new, user, &id)?;
     let levels = content_of(tx, head.state, LEVELS)?.map(transfer::power_levels);
-    let first = first_levels(tx, &info, new, levels.clone().unwrap_or_default(), &id)?;
+    let levels = levels.unwrap_or_default();
+    let first = levels::first(tx, &info, new, levels.clone(), &id)?;
     create::set(tx, new, user, LEVELS, &Value::Object(first))?;
     for kind in TRANSFERRED {
         if let Some(mut content) = content_of(tx, head.state, kind)? {
@@ -74,15 +84,24 @@ pub fn upgrade(
             create::set(tx, new, user, kind, &Value::Object(content))?;
         }
     }
+    if info.room_type.as_deref() == Some("m.space") {
+        carry_children(tx, head.state, new, user)?;
+    }
+    carry_bans(tx, old, new, user)?;
     move_names(tx, old, new)?;
-    if let Some(content) = content_of(tx, head.state, "m.room.canonical_alias")? {
-        create::set(tx, new, user, "m.room.canonical_alias", &Value::Object(content))?;
+    let canonical = content_of(tx, head.state, CANONICAL)?.filter(|content| !content.is_empty());
+    if let Some(content) = &canonical {
+        create::set(tx, new, user, CANONICAL, &json!(content))?;
     }
     let replacement = room::id(tx, new)?;
     let body = "This room has been replaced";
     let tombstone = json!({ "body": body, "replacement_room": replacement });
     create::set(tx, old, user, TOMBSTONE, &tombstone)?;
-    silence(tx, old, user, levels.unwrap_or_default())?;
+    if canonical.is_some() {
+        // Its aliases lead elsewhere now.
+        if_allowed(create::set(tx, old, user, CANONICAL, &json!({})))?;
+    }
+    if_allowed(create::set(tx, old, user, LEVELS, &json!(levels::silenced(levels))))?;
     Ok(replacement)
 }
 
@@ -122,42 +141,6 @@ fn creation_content(
     Ok(content)
 }
 
-/// The old room's power levels as the new one can have them: creators are listed where they must be, and are not where
-/// they must not.
-fn first_levels(
-    view: &View,
-    old: &RoomInfo,
-    new: Room,
-    mut levels: Map<String, Value>,
-    user: &OwnedUserId,
-) -> Reply<Map<String, Value>> {
-    let new = room::info(view, new)?;
-    let empty = || Value::Object(Map::new());
-    let listed = levels.entry("users").or_insert_with(empty);
-    if !listed.is_object() {
-        *listed = empty();
-    }
-    let Value::Object(users) = listed else { return Ok(levels) };
-    if new.creators.is_empty() {
-        for creator in old.creators.iter().map(String::as_str).chain([user.as_str()]) {
-            let level = users.get(creator).and_then(Value::as_i64).unwrap_or(0);
-            users.insert(creator.to_owned(), json!(level.max(CREATOR_LEVEL)));
-        }
-    } else {
-        users.retain(|id, _| !new.creators.contains(id));
-        let default = levels.get("state_default").and_then(Value::as_i64).unwrap_or(50);
-        let events = levels.entry("events").or_insert_with(empty);
-        let close = events.get(TOMBSTONE).and_then(Value::as_i64);
-        if close.is_none_or(|level| level <= default) {
-            set_in(events, TOMBSTONE, json!(default.saturating_add(CREATOR_LEVEL)));
-        }
-    }
-    Ok(levels)
-}
-
-/// The level that makers of rooms have where power is a number.
-const CREATOR_LEVEL: i64 = 100;
-
 /// Aliases and the place in the directory go with the new room.
 fn move_names(tx: &mut Tx, old: Room, new: Room) -> Reply<()> {
     let rows: Vec<((Room, String), ())> = tx.under(&ALIASES_OF, (old,), ALIASES_MAX)?;
@@ -170,23 +153,57 @@ fn move_names(tx: &mut Tx, old: Room, new: Room) -> Reply<()> {
         tx.put(&ALIASES_OF, (new, alias), &());
     }
     if tx.has(&PUBLISHED, (old,))? {
-        tx.delete(&PUBLISHED, (old,));
-        tx.put(&PUBLISHED, (new,), &());
+        directory::publish(tx, old, false);
+        directory::publish(tx, new, true);
     }
     Ok(())
 }
 
-/// In the old room only moderators go on writing, if the user may set its levels.
-fn silence(tx: &mut Tx, old: Room, user: User, mut levels: Map<String, Value>) -> Reply<()> {
-    let default = levels.get("users_default").and_then(Value::as_i64).unwrap_or(0);
-    let level = default.saturating_add(1).max(50);
-    for key in ["events_default", "invite"] {
-        levels.insert(key.to_owned(), json!(level));
-    }
-    match create::set(tx, old, user, LEVELS, &Value::Object(levels)) {
+/// What the rules of the old room forbid the user is left undone there: the new room exists.
+fn if_allowed(outcome: Reply<()>) -> Reply<()> {
+    match outcome {
         Err(Error::Refused(_)) => Ok(()),
         other => other,
     }
+}
+
+/// Who is banned from the old room is banned from the new one.
+fn carry_bans(tx: &mut Tx, old: Room, new: Room, user: User) -> Reply<()> {
+    #[derive(Deserialize)]
+    struct Content {
+        reason: Option<String>,
+    }
+    let banned = room::members(tx, old)?.into_iter().filter(|(_, m)| m.standing == Standing::Ban);
+    for (member, ban) in banned.take(BANS_MAX) {
+        let id = user::id(tx, member)?;
+        let content = event::load(tx, ban.event)?.content_as::<Content>();
+        let reason = content.and_then(|content| content.reason);
+        let content = membership::Content::new(Standing::Ban, reason.as_deref());
+        if_allowed(membership::set(tx, new, user, &id, content).map(drop))?;
+    }
+    Ok(())
+}
+
+/// A space keeps the rooms that it holds.
+fn carry_children(tx: &mut Tx, root: Root, new: Room, user: User) -> Reply<()> {
+    for child in state::list(tx, root, Part::Only(CHILD))?.into_iter().take(CHILDREN_MAX) {
+        let child = event::load(tx, child)?;
+        let Some(state_key) = child.row.state_key.clone() else { continue };
+        // One without `via` was taken out.
+        let content: Map<String, Value> = child.content_as().unwrap_or_default();
+        if !content.get("via").is_some_and(Value::is_array) {
+            continue;
+        }
+        let new_child = New {
+            sender: user,
+            kind: CHILD.to_owned(),
+            state_key: Some(state_key),
+            content: append::raw(&content)?,
+            redacts: None,
+        };
+        if_allowed(append::append(tx, new, new_child).map(drop))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,14 +6,23 @@ use std::sync::Arc;
 use base::{Error, Reply, Seq};
 use tokio::sync::watch;
 
-use crate::{Store, Tx, log::Entry, schema::CURSORS};
+use crate::{Store, Tx, View, log::Entry, schema::CURSORS};
 
 /// Something that reacts to the log.
 pub trait Follower: Send + Sync + 'static {
     /// Its name; fixed on disk.
     fn id(&self) -> &'static str;
-    /// Does this entry concern it? Cheap; decides whether a transaction is made at all.
+    /// Could this entry concern it? Costs nothing: it is asked of every entry.
     fn wants(&self, entry: &Entry) -> bool;
+    /// Does an entry that it wants concern it? May read; decides whether a transaction is made at all. The view may
+    /// be later than the entry, so [`Follower::step`] looks again.
+    ///
+    /// # Errors
+    /// Faults only.
+    fn concerns(&self, view: &View, entry: &Entry) -> Reply<bool> {
+        let _ = (view, entry);
+        Ok(true)
+    }
     /// Takes one entry. May be run again on a conflict.
     fn step(&self, tx: &mut Tx, seq: Seq, entry: &Entry) -> Reply<()>;
 }
@@ -53,27 +62,17 @@ pub async fn run(store: Store, follower: Arc<dyn Follower>, mut stop: watch::Rec
 /// Takes the next entries after `at` (or the stored cursor); returns the new position.
 pub async fn advance(store: &Store, follower: &Arc<dyn Follower>, at: Option<Seq>) -> Reply<Seq> {
     let id = follower.id().to_owned();
-    let key = id.clone();
-    let (from, entries) = store
+    let (key, reader) = (id.clone(), follower.clone());
+    let Read { stored, upto, wanted } = store
         .read(move |view| {
             let stored = view.get(&CURSORS, (key,))?.unwrap_or_default();
-            let from = at.unwrap_or(stored).max(stored);
-            Ok((stored, view.log(from, Seq::MAX, BATCH).map(|e| (from, view.head(), e))?))
+            read(view, &*reader, stored, at.unwrap_or(stored).max(stored))
         })
         .await?;
-    let (stored, (from, head, entries)) = (from, entries);
-    let full = entries.len() == BATCH;
-    let mut position = from;
-    for (seq, entry) in entries {
-        if follower.wants(&entry) {
-            take(store, follower, &id, seq, entry).await?;
-        }
-        position = seq;
+    for (seq, entry) in wanted {
+        take(store, follower, &id, seq, entry).await?;
     }
-    if !full {
-        // Entries of other tenants lie between; they are not ours to wait for.
-        position = position.max(head);
-    }
+    let position = upto;
     if position.0 - stored.0 > SKIP_MAX {
         store
             .write(None, move |tx| {
@@ -86,6 +85,31 @@ pub async fn advance(store: &Store, follower: &Arc<dyn Follower>, at: Option<Seq
             .await?;
     }
     Ok(position)
+}
+
+/// The next entries as far as they concern a follower.
+struct Read {
+    /// The stored cursor.
+    stored: Seq,
+    /// How far was read.
+    upto: Seq,
+    wanted: Vec<(Seq, Entry)>,
+}
+
+fn read(view: &View, follower: &dyn Follower, stored: Seq, from: Seq) -> Reply<Read> {
+    let entries = view.log(from, Seq::MAX, BATCH)?;
+    // Entries of other tenants lie between; they are not ours to wait for.
+    let upto = match entries.last() {
+        Some((last, _)) if entries.len() == BATCH => *last,
+        _ => view.head().max(from),
+    };
+    let mut wanted = Vec::new();
+    for (seq, entry) in entries {
+        if follower.wants(&entry) && follower.concerns(view, &entry)? {
+            wanted.push((seq, entry));
+        }
+    }
+    Ok(Read { stored, upto, wanted })
 }
 
 async fn take(

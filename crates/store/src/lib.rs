@@ -13,6 +13,7 @@ pub mod event;
 pub mod follow;
 mod ids;
 pub mod inbox;
+pub mod invite;
 mod keys;
 mod keyspace;
 mod lane;

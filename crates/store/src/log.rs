@@ -88,6 +88,28 @@ pub enum Entry {
         /// The root of the thread.
         root: Event,
     },
+    /// More guests have to leave a room than left so far.
+    Guests {
+        /// Which.
+        room: Room,
+    },
+    /// A room was put into the directory or taken out.
+    Directory {
+        /// Which.
+        room: Room,
+    },
+    /// A notice of the server is to be delivered.
+    Notice {
+        /// Its number.
+        notice: u64,
+    },
+    /// Devices were deleted; what was kept for them is to be swept.
+    DevicesGone {
+        /// Whose.
+        user: User,
+        /// Transaction ids up to and with this one are swept already.
+        after: [u8; 16],
+    },
 }
 
 struct Line {

@@ -219,7 +219,13 @@ impl Sleepers {
                     self.wake_user(*target);
                 }
             }
-            Entry::Redacted { .. } | Entry::Profile { .. } | Entry::Pushers { .. } => {}
+            Entry::Redacted { .. }
+            | Entry::Profile { .. }
+            | Entry::Pushers { .. }
+            | Entry::Guests { .. }
+            | Entry::Directory { .. }
+            | Entry::Notice { .. }
+            | Entry::DevicesGone { .. } => {}
             Entry::Receipt { user, private: true, .. }
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }

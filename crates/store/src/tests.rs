@@ -418,6 +418,36 @@ async fn followers_take_each_entry_once_however_many_run() {
     assert_eq!(counted.depth, 100);
 }
 
+/// Wants every event; only those of one room concern it.
+struct Choosy;
+impl crate::follow::Follower for Choosy {
+    fn id(&self) -> &'static str {
+        "choosy"
+    }
+    fn wants(&self, entry: &Entry) -> bool {
+        matches!(entry, Entry::Event { .. })
+    }
+    fn concerns(&self, _: &crate::View, entry: &Entry) -> base::Reply<bool> {
+        Ok(matches!(entry, Entry::Event { room: Room(1), .. }))
+    }
+    fn step(&self, tx: &mut crate::Tx, at: Seq, entry: &Entry) -> base::Reply<()> {
+        Counting.step(tx, at, entry)
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_concern_a_follower_costs_no_commit() {
+    let store = store();
+    let follower: Arc<dyn crate::follow::Follower> = Arc::new(Choosy);
+    let taken = || store.read_here(|v| v.get(&CURSORS, ("choosy".into(),))).unwrap();
+    let others = store.write(None, |tx| send(tx, 2)).await.unwrap().seq;
+    let upto = crate::follow::advance(&store, &follower, None).await.unwrap();
+    assert!(upto >= others && taken().is_none());
+    let own = store.write(None, |tx| send(tx, 1)).await.unwrap().seq;
+    crate::follow::advance(&store, &follower, Some(upto)).await.unwrap();
+    assert_eq!(taken(), Some(own));
+}
+
 /// A state map and the naive map it stands for.
 fn build(store: &Store, changes: Vec<(u8, u16, u64)>) -> (Root, BTreeMap<(String, String), Event>) {
     let mut naive = BTreeMap::new();

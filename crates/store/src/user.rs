@@ -4,11 +4,13 @@ use base::{Error, Reply, User};
 use ruma::{OwnedUserId, UserId};
 
 use crate::{
-    schema::{USER_IDS, USERS},
+    Kind,
+    schema::{RESTRAINTS, Restraint, USER_IDS, USERS},
     view::{CacheSpace, Tx, View},
 };
 
 static NAMES: CacheSpace = CacheSpace { tag: 2, owned: None };
+static HELD_BACK: CacheSpace = CacheSpace { tag: 90, owned: Some(Kind::Account) };
 
 /// The number of a user, if we know of them.
 pub fn find(view: &View, id: &UserId) -> Reply<Option<User>> {
@@ -43,4 +45,13 @@ pub fn id(view: &View, user: User) -> Reply<OwnedUserId> {
 /// Does the user belong to this server?
 pub fn is_local(view: &View, id: &UserId) -> bool {
     id.server_name() == view.server_name()
+}
+
+/// What a user of this server may not do.
+pub fn restraint(view: &View, user: User) -> Reply<Restraint> {
+    let restraint = view.cached(&HELD_BACK, u128::from(user.0), |view| {
+        let restraint = view.get(&RESTRAINTS, (user,))?.unwrap_or_default();
+        Ok((restraint, size_of::<Restraint>()))
+    })?;
+    Ok(*restraint)
 }

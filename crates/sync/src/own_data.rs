@@ -12,7 +12,11 @@ use crate::json::Out;
 /// Account data types of one room.
 const TYPES_MAX: usize = 10_000;
 
-/// Account data of a room (0: global): all, or of these types.
+/// What stands for account data that was deleted (MSC3391).
+const DELETED: &str = "{}";
+
+/// Account data of a room (0: global): all, or of these types. What was deleted is told only to who asks for its type,
+/// because it has changed.
 pub(crate) fn read(
     view: &View,
     user: User,
@@ -22,7 +26,8 @@ pub(crate) fn read(
     let Some(kinds) = kinds else {
         let rows: Vec<((User, Room, String), AccountData)> =
             view.under(&ACCOUNT_DATA, (user, room), TYPES_MAX)?;
-        return Ok(rows.into_iter().map(|((.., kind), data)| (kind, data)).collect());
+        let there = rows.into_iter().filter(|(_, data)| data.content != DELETED);
+        return Ok(there.map(|((.., kind), data)| (kind, data)).collect());
     };
     let mut rows = Vec::with_capacity(kinds.len());
     for kind in kinds {

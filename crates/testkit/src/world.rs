@@ -244,7 +244,11 @@ impl World {
                 let txn = format!("t{}", self.count);
                 self.write(move |tx| {
                     let txn = rooms::Txn { device: "D", path: "redact", id: &txn };
-                    rooms::redact::redact(tx, u, &r, &target, None, false, txn).map(drop)
+                    {
+                        let wanted =
+                            rooms::redact::Wanted { target: &target, reason: None, related: &[] };
+                        rooms::redact::redact(tx, u, &r, &wanted, false, txn).map(drop)
+                    }
                 })
             }
             Op::Read(u, r, n, private, threaded) => {
@@ -310,12 +314,12 @@ impl World {
             }
             Op::Kick(u, v, r) => {
                 let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
-                self.write(move |tx| rooms::kick::kick(tx, u, &r, &v, None))
+                self.write(move |tx| rooms::kick::kick(tx, u, &r, &v, None, false))
             }
             Op::Ban(u, v, r, lift) => {
                 let ((u, _), (_, v), (_, r)) = (user(u), user(v), room(r));
                 self.write(move |tx| match lift {
-                    false => rooms::ban::ban(tx, u, &r, &v, None),
+                    false => rooms::ban::ban(tx, u, &r, &v, None, false),
                     true => rooms::unban::unban(tx, u, &r, &v, None),
                 })
             }

@@ -123,8 +123,8 @@ fn erasure_takes_profile_account_data_filters_and_push_rules() {
     let (other, _) = house.register("bob");
     let put = move |tx: &mut Tx| {
         for user in [user, other] {
-            account_data::set(tx, user, account_data::GLOBAL, "m.direct", "{}")?;
-            account_data::set(tx, user, base::Room(9), "x", "{}")?;
+            account_data::set(tx, user, account_data::GLOBAL, "m.direct", r#"{"a":1}"#)?;
+            account_data::set(tx, user, base::Room(9), "x", r#"{"a":1}"#)?;
         }
         let rule = cake();
         push_rules::set_rule(tx, user, user_id!("@alice:example.org"), rule, None, None)?;
@@ -139,7 +139,7 @@ fn erasure_takes_profile_account_data_filters_and_push_rules() {
     }
     assert_eq!(code(house.read(|view| filter::get(view, user, &filter_id))), "M_NOT_FOUND");
     let data = house.read(|view| account_data::get(view, other, base::Room(9), "x")).unwrap();
-    assert_eq!(data.as_deref(), Some("{}"));
+    assert_eq!(data.as_deref(), Some(r#"{"a":1}"#));
 }
 
 fn cake() -> ruma::push::NewPushRule {

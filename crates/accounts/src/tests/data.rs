@@ -1,5 +1,8 @@
 use ruma::{
-    push::{Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, RuleKind, Ruleset},
+    push::{
+        Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule,
+        PushCondition, RuleKind, Ruleset,
+    },
     user_id,
 };
 use serde_json::{Value, json};
@@ -344,4 +347,92 @@ fn push_rules_are_bounded() {
         set_rule(&house, user, rule(n), None, None).unwrap();
     }
     assert_eq!(refusal(set_rule(&house, user, rule(4), None, None)).status, 413);
+}
+
+#[test]
+fn account_data_that_is_deleted_is_gone_and_told_of() {
+    let house = House::new();
+    let (user, _) = house.register("alice");
+    let set = |content: &'static str| {
+        house.write(move |tx| account_data::set(tx, user, GLOBAL, "x", content)).unwrap();
+    };
+    let get = || house.read(|view| account_data::get(view, user, GLOBAL, "x")).unwrap();
+    let told = || {
+        let of_x = |e: &&Entry| matches!(e, Entry::AccountData { kind, .. } if kind == "x");
+        house.log().iter().filter(of_x).count()
+    };
+    let delete = || house.write(move |tx| account_data::delete(tx, user, GLOBAL, "x")).unwrap();
+    delete();
+    assert_eq!(told(), 0, "there was nothing to delete");
+    set(r#"{"a":1}"#);
+    delete();
+    assert_eq!((get(), told()), (None, 2));
+    set(r#"{"a":1}"#);
+    set("{ }");
+    assert_eq!((get(), told()), (None, 4), "setting nothing deletes");
+    let ours = house.write(move |tx| account_data::delete(tx, user, GLOBAL, "m.push_rules"));
+    assert_eq!(refusal(ours).status, 405);
+}
+
+#[test]
+fn deleted_account_data_gives_room_to_others() {
+    let house = House::new();
+    let (user, _) = house.register("alice");
+    let set = |kind: String| {
+        house.write(move |tx| account_data::set(tx, user, GLOBAL, &kind, r#"{"a":1}"#))
+    };
+    let mut full = 0;
+    while set(format!("x{full}")).is_ok() {
+        full += 1;
+    }
+    house.write(move |tx| account_data::delete(tx, user, GLOBAL, "x3")).unwrap();
+    set("new".into()).unwrap();
+    assert_eq!(code(set("more".into())), "M_TOO_LARGE");
+}
+
+#[test]
+fn what_is_kept_for_a_room_goes_with_the_user_to_the_one_that_replaced_it() {
+    let house = House::new();
+    let (user, id) = house.register("alice");
+    let (old, new) =
+        ((base::Room(7), ruma::room_id!("!old:x")), (base::Room(8), ruma::room_id!("!new:x")));
+    let mute = move |tx: &mut Tx, id: &ruma::UserId| {
+        let here = PushCondition::EventMatch(ruma::push::EventMatchConditionData::new(
+            "room_id".into(),
+            "!old:x".into(),
+        ));
+        let rule = NewConditionalPushRule::new("!old:x".into(), vec![here], vec![]);
+        push_rules::set_rule(tx, user, id, NewPushRule::Override(rule), None, None)?;
+        push_rules::set_enabled(tx, user, id, RuleKind::Override, "!old:x", false)?;
+        let rule = NewSimplePushRule::new(old.1.to_owned(), vec![Action::Notify]);
+        push_rules::set_rule(tx, user, id, NewPushRule::Room(rule), None, None)
+    };
+    let alice = id.clone();
+    house
+        .write(move |tx| {
+            tag::set(tx, user, old.0, "m.favourite", serde_json::json!({"order": 0.1}))?;
+            tag::set(tx, user, old.0, "u.both", serde_json::json!({"order": 0.1}))?;
+            tag::set(tx, user, new.0, "u.both", serde_json::json!({"order": 0.9}))?;
+            let direct = r#"{"@bob:x":["!old:x"],"@carol:x":["!other:x"],"odd":7}"#;
+            account_data::set(tx, user, GLOBAL, "m.direct", direct)?;
+            mute(tx, &alice)?;
+            // Twice is as once.
+            crate::successor::carry_over(tx, user, &alice, old, new)?;
+            crate::successor::carry_over(tx, user, &alice, old, new)
+        })
+        .unwrap();
+    let tags = house.read(|view| tag::list(view, user, new.0)).unwrap();
+    let tags = serde_json::Value::Object(tags);
+    assert_eq!(tags, serde_json::json!({"m.favourite": {"order": 0.1}, "u.both": {"order": 0.9}}));
+    let direct = house.read(|view| account_data::get(view, user, GLOBAL, "m.direct")).unwrap();
+    let direct: serde_json::Value = serde_json::from_str(&direct.unwrap()).unwrap();
+    let expected = serde_json::json!({"@bob:x": ["!old:x", "!new:x"], "@carol:x": ["!other:x"],
+        "odd": 7});
+    assert_eq!(direct, expected);
+    let rules = house.read(|view| push_rules::get(view, user, &id)).unwrap();
+    let muted = rules.override_.iter().find(|rule| rule.rule_id == "!new:x").unwrap();
+    assert!(!muted.enabled);
+    let asked = serde_json::to_value(&muted.conditions).unwrap();
+    assert_eq!(asked[0]["pattern"], "!new:x");
+    assert!(rules.room.iter().any(|rule| rule.rule_id == "!new:x"));
 }

@@ -100,3 +100,28 @@ fn registration_tokens_are_the_configured_one_or_a_stored_one_with_uses_left() {
     house.wait(10);
     assert!(!valid("soon", None));
 }
+
+#[test]
+fn administrators_make_list_and_revoke_registration_tokens() {
+    let house = House::new();
+    let make = |token: Option<&'static str>, uses| {
+        house.write(move |tx| registration::create_token(tx, token, uses, None))
+    };
+    let made = make(None, Some(2)).unwrap();
+    assert_eq!(make(Some("zz-own"), None).unwrap(), "zz-own");
+    for bad in ["zz-own", "", "white space", "tööt"] {
+        assert_eq!(code(make(Some(bad), None)), "M_INVALID_PARAM", "{bad}");
+    }
+    let valid =
+        |token: &str| house.read(|view| registration::token_is_valid(view, token, None)).unwrap();
+    assert!(valid(&made) && valid("zz-own"));
+    let list = |after: Option<&str>| {
+        let tokens = house.read(|view| registration::tokens(view, after, 10)).unwrap();
+        tokens.into_iter().map(|issued| (issued.token, issued.row.uses_allowed)).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None), [(made.clone(), Some(2)), ("zz-own".to_owned(), None)]);
+    assert_eq!(list(Some(&made)), [("zz-own".to_owned(), None)]);
+    house.write(|tx| registration::revoke_token(tx, "zz-own")).unwrap();
+    assert!(!valid("zz-own"));
+    assert_eq!(code(house.write(|tx| registration::revoke_token(tx, "zz-own"))), "M_NOT_FOUND");
+}

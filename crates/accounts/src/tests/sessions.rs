@@ -205,3 +205,76 @@ fn the_last_use_of_a_device_is_written_down_now_and_then() {
     let gone = house.read(|view| view.get(&store::schema::SEEN, (user, "PHONE".to_owned())));
     assert_eq!(gone.unwrap(), None);
 }
+
+fn restrain(house: &House, user: User, restraint: store::schema::Restraint) {
+    let put = move |tx: &mut Tx| {
+        tx.put(&store::schema::RESTRAINTS, (user,), &restraint);
+        Ok(())
+    };
+    house.write(put).unwrap();
+}
+
+#[test]
+fn who_is_locked_keeps_their_sessions_but_makes_no_new_ones() {
+    let house = House::new();
+    let (user, _) = house.register("alice");
+    let pair = house.log_in(user, None, true).tokens;
+    assert!(!house.prove(&pair.access).unwrap().restraint.locked);
+    restrain(&house, user, store::schema::Restraint { suspended: false, locked: true });
+    assert!(house.prove(&pair.access).unwrap().restraint.locked, "told at once");
+    let locked = refusal(house.write(move |tx| device::log_in(tx, user, &Login::default())));
+    assert_eq!((locked.status, locked.errcode), (401, "M_USER_LOCKED"));
+    let refresh = pair.refresh.unwrap();
+    let again = refresh.clone();
+    assert_eq!(
+        code(house.write(move |tx| session::refresh(tx, &again).map(drop))),
+        "M_USER_LOCKED"
+    );
+    restrain(&house, user, store::schema::Restraint::default());
+    house.write(move |tx| session::refresh(tx, &refresh).map(drop)).unwrap();
+}
+
+#[test]
+fn transaction_ids_end_with_their_device() {
+    use store::schema::{Done, SENT, Sent, TXNS};
+    let house = House::new();
+    let (user, _) = house.register("alice");
+    for device in ["A", "B"] {
+        house.log_in(user, Some(device), false);
+    }
+    let put = move |tx: &mut Tx| {
+        for n in 0..10 {
+            let device = if n % 2 == 0 { "A" } else { "B" }.to_owned();
+            tx.put(&TXNS, (user, [n + 1; 16]), &Done::Event(base::Event(u64::from(n))));
+            tx.put(&SENT, (base::Event(u64::from(n)),), &Sent { device, txn_id: n.to_string() });
+        }
+        tx.put(&TXNS, (user, [20; 16]), &Done::Nothing);
+        Ok(())
+    };
+    house.write(put).unwrap();
+    let left = || {
+        let txns = house.read(|view| Ok(view.everything(&TXNS, None, 100)?.len())).unwrap();
+        (txns, house.read(|view| Ok(view.everything(&SENT, None, 100)?.len())).unwrap())
+    };
+    let sweep_all = || {
+        let (mut after, mut steps) = (Some([0; 16]), 0);
+        while let Some(from) = after {
+            after = house.write(move |tx| device::sweep(tx, user, from, 4)).unwrap();
+            steps += 1;
+        }
+        steps
+    };
+    let gone = || {
+        let of = |e: &&Entry| matches!(e, Entry::DevicesGone { .. });
+        house.log().iter().filter(of).count()
+    };
+    sweep_all();
+    assert_eq!((left(), gone()), ((11, 10), 0));
+    house.write(move |tx| device::delete(tx, user, &["A"])).unwrap();
+    assert_eq!(gone(), 1);
+    assert_eq!(sweep_all(), 3);
+    assert_eq!(left(), (6, 5));
+    house.write(move |tx| device::delete_all(tx, user, None)).unwrap();
+    sweep_all();
+    assert_eq!(left(), (0, 0));
+}

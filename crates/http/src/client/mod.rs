@@ -3,6 +3,7 @@
 mod account;
 mod appservice;
 mod media;
+mod moderation;
 mod query;
 mod rooms;
 mod sync;
@@ -21,6 +22,7 @@ pub fn routes() -> Routes {
         .and(media::routes())
         .and(appservice::routes())
         .and(thirdparty::routes())
+        .and(moderation::routes())
 }
 
 /// Who reads, as the reading domain wants to know it.

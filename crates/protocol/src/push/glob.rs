@@ -1,5 +1,5 @@
-//! Glob patterns of push rules (spec: Appendices, "Glob-style matching"; push rules,
-//! `event_match`).
+//! Glob patterns of push rules and invite rules (spec: Appendices, "Glob-style matching"; push
+//! rules, `event_match`).
 //!
 //! A glob is run as an automaton over the text, one step per character and pattern element, so that
 //! no pattern can make it slow by backtracking.
@@ -10,7 +10,7 @@ const PATTERN_CHARS_MAX: usize = 512;
 
 /// A pattern, to be asked with lower-case text.
 #[derive(Debug)]
-pub(super) enum Glob {
+pub(crate) enum Glob {
     /// Matches nothing.
     Never,
     /// The whole text is this.
@@ -22,7 +22,7 @@ pub(super) enum Glob {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub(crate) enum Element {
     /// This character.
     One(char),
     /// `?`: any one character.
@@ -34,7 +34,7 @@ pub(super) enum Element {
 impl Glob {
     /// A pattern with `*` and `?`, matched without regard to case. With `words` it matches any part
     /// of the text that starts and ends at a word boundary, else the whole text.
-    pub(super) fn new(pattern: &str, words: bool) -> Glob {
+    pub(crate) fn new(pattern: &str, words: bool) -> Glob {
         let pattern = pattern.to_lowercase();
         if pattern.chars().nth(PATTERN_CHARS_MAX).is_some() {
             return Glob::Never;
@@ -51,7 +51,7 @@ impl Glob {
     }
 
     /// Whether the pattern matches this lower-case text.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         match self {
             Glob::Never => false,
             Glob::Whole(pattern) => pattern == text,

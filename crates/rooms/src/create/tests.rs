@@ -178,3 +178,22 @@ fn invites_of_a_direct_chat_say_so_and_carry_the_invitees_name() {
     assert_eq!(content, json!({"membership": "invite", "is_direct": true, "displayname": "bob"}));
     assert_eq!(world.standing(bob, &room), Some(Standing::Invite));
 }
+
+#[test]
+fn rooms_that_are_made_alike_at_once_are_two_rooms() {
+    let world = World::new();
+    let alice = world.user("alice");
+    for version in ["11", "12"] {
+        let make = move |tx: &mut store::Tx| {
+            let version = RoomVersionId::try_from(version).unwrap();
+            let rooms: Vec<_> = (0..3)
+                .map(|_| found(tx, alice, &version, Map::new()))
+                .collect::<base::Reply<_>>()?;
+            rooms.into_iter().map(|room| room::id(tx, room)).collect::<base::Reply<Vec<_>>>()
+        };
+        let mut ids = world.write(make).unwrap();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 3, "{version}");
+    }
+}

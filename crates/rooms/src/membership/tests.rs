@@ -28,7 +28,7 @@ fn place(world: &World, standing: Option<Standing>, admin: User, room: &ruma::Ro
 
 fn kick(world: &World, by: User, room: &ruma::RoomId, whom: User) -> Outcome<()> {
     let (room, whom) = (room.to_owned(), world.id(whom));
-    world.write(move |tx| crate::kick::kick(tx, by, &room, &whom, Some("why")))
+    world.write(move |tx| crate::kick::kick(tx, by, &room, &whom, Some("why"), false))
 }
 
 fn unban(world: &World, by: User, room: &ruma::RoomId, whom: User) -> Outcome<()> {
@@ -283,4 +283,70 @@ fn nobody_of_another_server_is_invited_yet_and_nobody_who_does_not_exist() {
     assert_eq!(invite("@nobody:x.org", content()), Err((404, "M_NOT_FOUND")));
     assert_eq!(invite("bob", content()), Err(FORBIDDEN));
     invite("@far:away.org", json!({"membership": "ban"})).unwrap();
+}
+
+/// Sets global account data.
+fn keep(world: &World, user: User, kind: &'static str, content: serde_json::Value) {
+    world
+        .write(move |tx| {
+            let data =
+                store::schema::AccountData { content: content.to_string(), changed: tx.now() };
+            tx.put(&store::schema::ACCOUNT_DATA, (user, Room(0), kind.to_owned()), &data);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn who_wants_no_invites_gets_none_by_whatever_way() {
+    const BLOCKED: (u16, &str) = (403, "M_INVITE_BLOCKED");
+    let world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.create(alice, json!({})).unwrap();
+    keep(&world, bob, "m.invite_permission_config", json!({"default_action": "block"}));
+    assert_eq!(world.invite(alice, &room, bob), Err(BLOCKED));
+    let invite = json!({"membership": "invite"});
+    let by_state = world.set(alice, &room, "m.room.member", "@bob:x.org", invite);
+    assert_eq!(by_state, Err(BLOCKED));
+    assert_eq!(world.create(alice, json!({"invite": ["@bob:x.org"]})), Err(BLOCKED));
+    assert_eq!(world.standing(bob, &room), None);
+    keep(&world, bob, "m.invite_permission_config", json!({}));
+    let ignored = json!({"ignored_users": {"@alice:x.org": {}}});
+    keep(&world, bob, "m.ignored_user_list", ignored);
+    world.invite(alice, &room, bob).unwrap();
+    assert_eq!(world.standing(bob, &room), Some(Standing::Invite), "alice is not told");
+}
+
+#[test]
+fn who_is_suspended_leaves_and_takes_back_but_writes_nothing() {
+    const SUSPENDED: (u16, &str) = (403, "M_USER_SUSPENDED");
+    let world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let (room, other) = (world.public(alice), world.public(alice));
+    world.join(bob, &room).unwrap();
+    let levels = json!({"users": {"@bob:x.org": 100}});
+    world.set(alice, &room, "m.room.power_levels", "", levels).unwrap();
+    let (own, theirs) = (world.say(bob, &room, "own"), world.say(alice, &room, "theirs"));
+    let restrain = |suspended| {
+        world
+            .write(move |tx| {
+                let restraint = store::schema::Restraint { suspended, locked: false };
+                tx.put(&store::schema::RESTRAINTS, (bob,), &restraint);
+                Ok(())
+            })
+            .unwrap();
+    };
+    restrain(true);
+    assert_eq!(world.send(bob, &room, "m.room.message", json!({})), Err(SUSPENDED));
+    assert_eq!(world.set(bob, &room, "m.room.name", "", json!({"name": "x"})), Err(SUSPENDED));
+    assert_eq!(world.join(bob, &other), Err(SUSPENDED));
+    assert_eq!(world.knock(bob, &other), Err(SUSPENDED));
+    assert_eq!(world.invite(bob, &room, alice), Err(SUSPENDED));
+    assert_eq!(world.ban(bob, &room, alice), Err(SUSPENDED));
+    assert_eq!(world.create(bob, json!({})), Err(SUSPENDED));
+    assert_eq!(world.redact(bob, &room, &theirs), Err(SUSPENDED));
+    world.redact(bob, &room, &own).unwrap();
+    world.leave(bob, &room).unwrap();
+    restrain(false);
+    world.join(bob, &other).unwrap();
 }

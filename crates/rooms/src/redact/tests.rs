@@ -56,7 +56,14 @@ fn an_administrator_redacts_what_users_of_the_server_sent() {
     world
         .write(move |tx| {
             let txn = crate::Txn { device: "D", path: "redact", id: "t" };
-            super::redact(tx, bob, &id.0, &id.1, None, true, txn)
+            super::redact(
+                tx,
+                bob,
+                &id.0,
+                &super::Wanted { target: &id.1, reason: None, related: &[] },
+                true,
+                txn,
+            )
         })
         .unwrap();
     assert_eq!(world.event(&hers).content(), "{}");
@@ -117,4 +124,71 @@ fn redacted_state_stays_in_the_state_without_its_content() {
     let head = world.read(|view| store::room::head(view, number)).unwrap();
     assert_eq!(head.state, root);
     assert_eq!(world.content(&room, "m.room.name", ""), Some(json!({})));
+}
+
+fn redacted(world: &World, id: &ruma::OwnedEventId) -> bool {
+    world.event(id).row.redacted_by.is_some()
+}
+
+#[test]
+fn what_relates_to_an_event_goes_with_it_as_far_as_the_user_may() {
+    let world = World::new();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let room = world.public(alice);
+    world.join(bob, &room).unwrap();
+    let relate = |user: base::User, to: &ruma::OwnedEventId, how: &str| {
+        let relation = json!({"rel_type": how, "event_id": to, "key": user.to_string()});
+        world.send(user, &room, "m.x", json!({"m.relates_to": relation})).unwrap()
+    };
+    let scene = || {
+        let root = world.say(bob, &room, "root");
+        let edit = relate(bob, &root, "m.replace");
+        let theirs = relate(alice, &root, "m.annotation");
+        let child = relate(bob, &edit, "m.replace");
+        (root, edit, theirs, child)
+    };
+    let (root, edit, theirs, child) = scene();
+    world.redact_with(bob, &room, &root, &["m.replace"]).unwrap();
+    assert!(redacted(&world, &root) && redacted(&world, &edit));
+    assert!(!redacted(&world, &theirs) && !redacted(&world, &child));
+    let (root, edit, theirs, _) = scene();
+    world.redact_with(bob, &room, &root, &["*"]).unwrap();
+    assert!(redacted(&world, &edit));
+    assert!(!redacted(&world, &theirs), "bob may not redact what alice sent");
+    let (root, edit, theirs, _) = scene();
+    world.redact(alice, &room, &root).unwrap();
+    assert!(!redacted(&world, &edit));
+    world.redact_with(alice, &room, &root, &["*"]).unwrap();
+    assert!(redacted(&world, &edit) && redacted(&world, &theirs));
+}
+
+#[test]
+fn a_ban_takes_away_what_was_said_if_the_moderator_may_redact() {
+    let world = World::new();
+    let (alice, bob, carol) = (world.user("alice"), world.user("bob"), world.user("carol"));
+    let room = world
+        .create(
+            alice,
+            json!({"preset": "public_chat", "room_version": "11", "power_level_content_override":
+                {"users": {"@alice:x.org": 100, "@carol:x.org": 50}, "redact": 60}}),
+        )
+        .unwrap();
+    for user in [bob, carol] {
+        world.join(user, &room).unwrap();
+    }
+    let (said, other) = (world.say(bob, &room, "spam"), world.say(carol, &room, "ham"));
+    let put_out = |by, redact| {
+        let (room, whom) = (room.clone(), world.id(bob));
+        world.write(move |tx| crate::ban::ban(tx, by, &room, &whom, Some("spam"), redact)).unwrap();
+    };
+    put_out(carol, true);
+    assert!(!redacted(&world, &said), "carol may ban, not redact");
+    put_out(alice, false);
+    assert!(!redacted(&world, &said));
+    put_out(alice, true);
+    assert!(redacted(&world, &said) && !redacted(&world, &other));
+    let ban = world.content(&room, "m.room.member", "@bob:x.org").unwrap();
+    assert_eq!(ban["org.matrix.msc4293.redact_events"], true);
+    let by = world.event(&said).row.redacted_by.unwrap();
+    assert!(world.read(|view| store::event::load(view, by)).unwrap().is_state("m.room.member"));
 }

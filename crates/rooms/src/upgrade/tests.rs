@@ -37,9 +37,11 @@ fn the_new_room_takes_over_and_the_old_one_is_closed() {
         let create = content(&new, "m.room.create");
         assert_eq!((&create["type"], &create["room_version"]), (&json!("m.space"), &json!(to)));
         assert_eq!(create["predecessor"]["room_id"], json!(old));
-        for kind in ["m.room.name", "m.room.topic", "m.room.join_rules", "m.room.canonical_alias"] {
+        for kind in ["m.room.name", "m.room.topic", "m.room.join_rules"] {
             assert_eq!(content(&new, kind), content(&old, kind), "{kind}");
         }
+        assert_eq!(content(&new, CANONICAL), json!({"alias": "#a:x.org"}));
+        assert_eq!(content(&old, CANONICAL), json!({}), "its alias leads elsewhere");
         let levels = content(&new, LEVELS);
         assert_eq!(levels["events"]["m.x"], 7);
         let own = levels["users"].get("@alice:x.org");
@@ -89,4 +91,47 @@ fn only_who_may_close_a_room_upgrades_it_and_only_to_a_known_version() {
     assert_eq!(go(&world, bob, &room, "12"), Err(FORBIDDEN));
     assert_eq!(go(&world, alice, &room, "odd"), Err((400, "M_UNSUPPORTED_ROOM_VERSION")));
     assert!(world.content(&room, TOMBSTONE, "").is_none());
+}
+
+#[test]
+fn who_is_banned_stays_banned_and_a_space_keeps_its_rooms() {
+    let world = World::new();
+    let (alice, bob, carol) = (world.user("alice"), world.user("bob"), world.user("carol"));
+    let old = world
+        .create(
+            alice,
+            json!({"preset": "public_chat", "room_version": "11",
+                "creation_content": {"type": "m.space"}}),
+        )
+        .unwrap();
+    world.join(bob, &old).unwrap();
+    world.ban(alice, &old, bob).unwrap();
+    for (key, content) in [("!in:x.org", json!({"via": ["x.org"]})), ("!out:x.org", json!({}))] {
+        world.set(alice, &old, CHILD, key, content).unwrap();
+    }
+    let new = go(&world, alice, &old, "12").unwrap();
+    assert_eq!(world.standing(bob, &new), Some(Standing::Ban));
+    assert_eq!(world.join(bob, &new), Err(FORBIDDEN));
+    world.join(carol, &new).unwrap();
+    assert_eq!(world.content(&new, CHILD, "!in:x.org"), Some(json!({"via": ["x.org"]})));
+    assert_eq!(world.content(&new, CHILD, "!out:x.org"), None);
+}
+
+#[test]
+fn additional_creators_are_those_of_the_request_and_of_no_other_room() {
+    let world = World::new();
+    let alice = world.user("alice");
+    let more = json!({"additional_creators": ["@bob:x.org"]});
+    let old = world.create(alice, json!({"creation_content": more})).unwrap();
+    let plain = go(&world, alice, &old, "12").unwrap();
+    let of = |room: &RoomId| world.content(room, "m.room.create", "").unwrap();
+    assert_eq!(of(&plain).get("additional_creators"), None);
+    let carol = OwnedUserId::try_from("@carol:x.org").unwrap();
+    for (version, expected) in [("12", Some(json!(["@carol:x.org"]))), ("11", None)] {
+        let (from, carol) = (plain.clone(), carol.clone());
+        let version = RoomVersionId::try_from(version).unwrap();
+        let new = world
+            .write(move |tx| upgrade(tx, alice, &from, &version, std::slice::from_ref(&carol)));
+        assert_eq!(of(&new.unwrap()).get("additional_creators").cloned(), expected);
+    }
 }

@@ -9,6 +9,7 @@ mod authority;
 #[cfg(test)]
 mod golden;
 mod media;
+mod moderation;
 mod push;
 mod room;
 mod threepid;
@@ -18,6 +19,7 @@ pub use account::*;
 pub use appservice::*;
 pub use authority::*;
 pub use media::*;
+pub use moderation::*;
 pub use push::*;
 pub use room::*;
 pub use threepid::*;

@@ -202,14 +202,19 @@ fn gather(view: &View, user: User, after: Seq, rooms: usize) -> Reply<Option<Cha
             {
                 changes.direct = Some(seq);
             }
-            // Whom one ignores decides which invites one sees.
+            // These decide which invites one sees.
             Entry::AccountData { user: whose, room: None, kind }
-                if whose == user && kind == "m.ignored_user_list" => {}
+                if whose == user && is_about_invites(&kind) => {}
             _ => continue,
         }
         changes.last = Some(seq);
     }
     Ok(Some(changes))
+}
+
+/// Does account data of this type decide whose invites a user sees?
+fn is_about_invites(kind: &str) -> bool {
+    kind == "m.ignored_user_list" || kind.ends_with("invite_permission_config")
 }
 
 fn build(view: &View, user: User, needs: u8) -> Reply<Index> {

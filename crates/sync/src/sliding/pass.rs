@@ -6,6 +6,7 @@ use std::{
 };
 
 use base::{Epoch, Reply, Room, User};
+use protocol::invite::Reception;
 use ruma::{OwnedUserId, RoomId};
 use store::{room as rooms, schema::Standing, user};
 
@@ -72,13 +73,12 @@ impl Pass {
         let mut rules = Rules::new(scene, &base.rest)?;
         let scopes = Scopes::new(scene, base, changes);
         let typing = typing_rooms(scene, base);
-        let ignored = numbers(scene)?;
         let mut pass = Pass::default();
         let mut window = Vec::new();
         let mut matched: Vec<u16> = Vec::new();
         for row in &index.rows {
             let told = base.rooms.get(&row.room);
-            if !is_listed(scene, row, told, &ignored)? {
+            if !is_listed(scene, row, told)? {
                 continue;
             }
             rules.matched(row, &mut matched);
@@ -147,25 +147,11 @@ fn typing_rooms(scene: &Scene<'_>, base: &Base) -> BTreeSet<Room> {
     rooms
 }
 
-/// The numbers of those whom the user ignores.
-fn numbers(scene: &Scene<'_>) -> Reply<BTreeSet<User>> {
-    let mut found = BTreeSet::new();
-    for id in &scene.ignored {
-        let Ok(id) = <&ruma::UserId>::try_from(id.as_str()) else { continue };
-        found.extend(user::find(scene.view, id)?);
-    }
-    Ok(found)
-}
-
 /// Is the room one of those that lists are made of, for this connection? (MSC4186, "Lists".)
-fn is_listed(
-    scene: &Scene<'_>,
-    row: &Row,
-    told: Option<&Told>,
-    ignored: &BTreeSet<User>,
-) -> Reply<bool> {
-    if row.standing == Standing::Invite && ignored.contains(&row.sender) {
-        return Ok(false);
+fn is_listed(scene: &Scene<'_>, row: &Row, told: Option<&Told>) -> Reply<bool> {
+    if row.standing == Standing::Invite {
+        let reception = store::invite::reception(scene.view, scene.ask.user, row.sender)?;
+        return Ok(reception == Reception::Allow);
     }
     if !row.is_gone() {
         return Ok(true);

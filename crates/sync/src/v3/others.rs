@@ -1,10 +1,10 @@
 //! What an answer holds beside joined rooms: invites, knocks, left rooms, global account data, device lists.
 
 use base::{Reply, Room, Seq};
+use protocol::invite::Reception;
 use store::{
     event, room,
     schema::{Membership, Standing},
-    user,
 };
 
 use super::{Context, StateAfter};
@@ -22,8 +22,7 @@ impl Context<'_> {
         if m.standing != Standing::Invite || !self.is_new(m)? {
             return Ok(false);
         }
-        let sender = user::id(self.view, m.sender)?;
-        if self.ignored.iter().any(|i| i == sender.as_str()) {
+        if store::invite::reception(self.view, self.ask.user, m.sender)? != Reception::Allow {
             return Ok(false);
         }
         stripped(out, "invite_state", m);

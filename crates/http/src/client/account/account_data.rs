@@ -5,19 +5,50 @@ use accounts::{
     push_rules,
 };
 use base::{Error, Reply, Room};
+use http::Method;
 use ruma::api::client::config::{
     get_global_account_data, get_room_account_data, set_global_account_data, set_room_account_data,
 };
 use store::{Tx, View};
 
-use super::own;
+use super::{own, required, user_id};
 use crate::{
     answer::Json,
-    handler::{Caller, Routes},
+    asked::Asked,
+    handler::{Around, Auth, Caller, Routes},
 };
 
 pub(super) fn routes() -> Routes {
-    Routes::default().read(get).write(set).read(get_of_room).write(set_of_room)
+    // MSC3391. The stable names have no version yet.
+    const GLOBAL_PATHS: [&str; 1] =
+        ["/_matrix/client/unstable/org.matrix.msc3391/user/{user_id}/account_data/{type}"];
+    const ROOM_PATHS: [&str; 1] = [
+        "/_matrix/client/unstable/org.matrix.msc3391/user/{user_id}/rooms/{room_id}/account_data/{type}",
+    ];
+    Routes::default()
+        .read(get)
+        .write(set)
+        .read(get_of_room)
+        .write(set_of_room)
+        .raw_write(Method::DELETE, &GLOBAL_PATHS, Auth::Required, delete)
+        .raw_write(Method::DELETE, &ROOM_PATHS, Auth::Required, delete_of_room)
+}
+
+fn delete(tx: &mut Tx, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = required(caller)?;
+    own(&caller, &user_id(asked.arg(0))?)?;
+    account_data::delete(tx, caller.user, GLOBAL, asked.arg(1))?;
+    Ok("{}".to_owned().into())
+}
+
+fn delete_of_room(tx: &mut Tx, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let caller = required(caller)?;
+    own(&caller, &user_id(asked.arg(0))?)?;
+    let room_id = ruma::RoomId::parse(asked.arg(1))
+        .map_err(|_| Error::invalid_param("This is no room id."))?;
+    let place = account_data::place(tx, &room_id)?;
+    account_data::delete(tx, caller.user, place, asked.arg(2))?;
+    Ok("{}".to_owned().into())
 }
 
 fn found(view: &View, caller: &Caller, place: Room, kind: &str) -> Reply<Json> {

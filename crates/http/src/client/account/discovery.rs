@@ -31,18 +31,24 @@ const MINOR_VERSION: u32 = 19;
 const FEATURES: &[&str] = &[
     "org.matrix.msc3874",
     "org.matrix.msc3881",
+    "org.matrix.msc3391",
+    "org.matrix.msc3912",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
     "org.matrix.msc4143",
+    "org.matrix.msc4155",
     "org.matrix.msc4222",
     "org.matrix.msc4306",
     "org.matrix.msc4354",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "org.matrix.simplified_msc3575",
+    "org.matrix.msc4380",
+    "org.matrix.msc4380.stable",
     "uk.tcpip.msc4133",
     "uk.tcpip.msc4133.stable",
+    "uk.timedout.msc4323",
 ];
 
 fn versions(_: &View, _: Option<Caller>, _: get_supported_versions::Request) -> Reply<Json> {
@@ -62,7 +68,7 @@ fn capabilities(
         SUPPORTED.iter().map(|version| (version.to_string(), "stable".into())).collect();
     let on = json!({ "enabled": true });
     let off = json!({ "enabled": false });
-    let capabilities = json!({
+    let mut capabilities = json!({
         "m.change_password": { "enabled": !caller.guest },
         "m.room_versions": {
             "default": around.settings.default_room_version,
@@ -80,6 +86,13 @@ fn capabilities(
             "max_scheduled": rooms::delayed::SCHEDULED_MAX,
         },
     });
+    // To be left out for everyone else (spec: `GET /capabilities`).
+    if caller.admin
+        && let Some(all) = capabilities.as_object_mut()
+    {
+        let moderation = json!({ "suspend": true, "lock": true });
+        all.insert("m.account_moderation".to_owned(), moderation);
+    }
     Ok(json!({ "capabilities": capabilities }).to_string().into())
 }
 

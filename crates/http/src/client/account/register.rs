@@ -99,7 +99,8 @@ pub(super) fn check_free(view: &View, services: &Appservices, name: &str) -> Rep
     }
 }
 
-const WITH_TOKEN: &[&[&str]] = &[&[REGISTRATION_TOKEN]];
+/// With a stage that every client passes: some take the account only from the answer to that one.
+const WITH_TOKEN: &[&[&str]] = &[&[REGISTRATION_TOKEN, DUMMY]];
 const WITH_NOTHING: &[&[&str]] = &[&[DUMMY]];
 const TOKEN_AND_MAIL: &[&[&str]] = &[&[REGISTRATION_TOKEN, EMAIL_IDENTITY]];
 const MAIL: &[&[&str]] = &[&[EMAIL_IDENTITY]];
@@ -140,16 +141,10 @@ async fn register_user(outside: &Outside, body: Body) -> Reply<Json> {
     };
     let auth = body.auth.unwrap_or_default();
     let session = auth.session.clone();
-    let shown = prejudge(outside, &ask, judge(outside, None, &ask, auth).await?).await?;
-    // A hash is expensive: not for whoever only asks what is asked for, or has shown nothing.
-    let proven = match (&shown, session.clone()) {
-        (Shown::Nothing, Some(session)) => {
-            let ask = ask.clone();
-            outside.store.read(move |view| uia::is_proven(view, &ask, &session)).await?
-        }
-        (shown, _) => !matches!(shown, Shown::Nothing | Shown::Wrong(_)),
-    };
-    let password = match body.password.filter(|_| proven) {
+    let shown = judge(outside, None, &ask, auth).await?;
+    // A hash is expensive: not for whoever only asks what is asked for, or has not shown it all.
+    let last = completes(outside, &ask, session.clone(), shown.clone()).await?;
+    let password = match body.password.filter(|_| last) {
         Some(password) => Some(outside.accounts.hash(password).await?),
         None => None,
     };
@@ -176,18 +171,16 @@ fn closed() -> Error {
     Error::forbidden("Registration is disabled.")
 }
 
-/// A wrong token is found out before a password is hashed for it.
-async fn prejudge(outside: &Outside, ask: &Ask, shown: Shown) -> Reply<Shown> {
-    let Shown::Token(token) = shown else { return Ok(shown) };
-    let (given, configured) = (token.clone(), ask.registration_token.clone());
-    let valid = outside
-        .store
-        .read(move |view| registration::token_is_valid(view, &given, configured.as_deref()))
-        .await?;
-    Ok(match valid {
-        true => Shown::Token(token),
-        false => Shown::Wrong("This registration token is not valid."),
-    })
+/// Is this the last step? Only then is a password hashed for it.
+async fn completes(
+    outside: &Outside,
+    ask: &Ask,
+    session: Option<String>,
+    shown: Shown,
+) -> Reply<bool> {
+    let ask = ask.clone();
+    let judged = move |view: &View| uia::completes(view, &ask, session.as_deref(), &shown);
+    outside.store.read(judged).await
 }
 
 async fn register_guest(outside: &Outside, body: Body) -> Reply<Json> {

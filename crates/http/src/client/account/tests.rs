@@ -140,10 +140,15 @@ async fn a_registration_token_is_asked_for_where_one_is_needed() {
     let mut body = json!({ "username": "alice", "password": "secret" });
     let question = post(&server, "/register", "", body.clone()).await.json();
     let stage = "m.login.registration_token";
-    assert_eq!(question["flows"], json!([{ "stages": [stage] }]));
+    assert_eq!(question["flows"], json!([{ "stages": [stage, "m.login.dummy"] }]));
+    body["auth"] = json!({ "type": "m.login.dummy", "session": question["session"] });
+    refused(post(&server, "/register", "", body.clone()).await, 401, "M_FORBIDDEN");
     body["auth"] = json!({ "type": stage, "token": "wrong", "session": question["session"] });
     refused(post(&server, "/register", "", body.clone()).await, 401, "M_FORBIDDEN");
     body["auth"]["token"] = json!("letmein");
+    let half = post(&server, "/register", "", body.clone()).await;
+    assert_eq!((half.status, &half.json()["completed"]), (401, &json!([stage])));
+    body["auth"] = json!({ "type": "m.login.dummy", "session": question["session"] });
     ok(post(&server, "/register", "", body).await);
     let path = "/_matrix/client/v1/register/m.login.registration_token/validity?token=";
     for (token, valid) in [("letmein", true), ("wrong", false)] {

@@ -1,12 +1,16 @@
-//! `GET` and `POST /publicRooms`, `GET` and `PUT /directory/list/room/{roomId}`.
+//! `GET` and `POST /publicRooms`, `GET` and `PUT /directory/list/room/{roomId}`,
+//! `PUT /directory/list/appservice/{networkId}/{roomId}`.
 
-use base::Reply;
+use base::{Error, Reply};
+use rooms::directory::Query;
 use ruma::{
     UInt,
-    api::client::directory::{
-        get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
+    api::client::{
+        appservice::set_room_visibility as set_network_visibility,
+        directory::{
+            get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
+        },
     },
-    directory::Filter,
 };
 use store::{Tx, View};
 
@@ -30,14 +34,33 @@ fn set_visibility(
     Ok(set_room_visibility::v3::Response::new())
 }
 
+/// For application services (spec: Application Service API, "Application service room directories").
+fn set_network_visibility(
+    tx: &mut Tx,
+    caller: Caller,
+    request: set_network_visibility::v3::Request,
+) -> Reply<set_network_visibility::v3::Response> {
+    let network = &request.network_id;
+    if !caller.application_service()?.protocols.contains(network) {
+        return Err(Error::forbidden("This is not a network of this application service."));
+    }
+    rooms::directory::set_network_visibility(tx, network, &request.room_id, &request.visibility)?;
+    Ok(set_network_visibility::v3::Response::new())
+}
+
 fn all(
     view: &View,
     _: Anyone,
     request: get_public_rooms::v3::Request,
 ) -> Reply<get_public_rooms::v3::Response> {
     let get_public_rooms::v3::Request { server, since, limit, .. } = request;
-    let (filter, limit) = (Filter::new(), limit.map(u64::from));
-    let page = rooms::directory::page(view, server.as_deref(), &filter, since.as_deref(), limit)?;
+    let query = Query {
+        server: server.as_deref(),
+        since: since.as_deref(),
+        limit: limit.map(u64::from),
+        ..Query::default()
+    };
+    let page = rooms::directory::page(view, &query)?;
     let mut response = get_public_rooms::v3::Response::new(page.rooms);
     (response.next_batch, response.prev_batch) = (page.next, page.prev);
     response.total_room_count_estimate = UInt::new(page.total as u64);
@@ -49,9 +72,17 @@ fn filtered(
     _: Caller,
     request: get_public_rooms_filtered::v3::Request,
 ) -> Reply<get_public_rooms_filtered::v3::Response> {
-    let get_public_rooms_filtered::v3::Request { server, since, limit, filter, .. } = request;
-    let limit = limit.map(u64::from);
-    let page = rooms::directory::page(view, server.as_deref(), &filter, since.as_deref(), limit)?;
+    let get_public_rooms_filtered::v3::Request {
+        server, since, limit, filter, room_network, ..
+    } = request;
+    let query = Query {
+        server: server.as_deref(),
+        network: room_network,
+        filter,
+        since: since.as_deref(),
+        limit: limit.map(u64::from),
+    };
+    let page = rooms::directory::page(view, &query)?;
     let mut response = get_public_rooms_filtered::v3::Response::new();
     response.chunk = page.rooms;
     (response.next_batch, response.prev_batch) = (page.next, page.prev);
@@ -60,5 +91,10 @@ fn filtered(
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::default().read(visibility).write(set_visibility).read(all).read(filtered)
+    Routes::default()
+        .read(visibility)
+        .write(set_visibility)
+        .write(set_network_visibility)
+        .read(all)
+        .read(filtered)
 }

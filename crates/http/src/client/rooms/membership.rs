@@ -2,15 +2,22 @@
 
 use base::{Error, Reply};
 use flows::appservice::query;
-use ruma::api::client::membership::{
-    ban_user, forget_room,
-    invite_user::{self, v3::InvitationRecipient},
-    kick_user, leave_room, unban_user,
+use http::Method;
+use ruma::{
+    OwnedRoomId, OwnedUserId, RoomId,
+    api::client::membership::{
+        forget_room,
+        invite_user::{self, v3::InvitationRecipient},
+        leave_room, unban_user,
+    },
 };
+use serde::Deserialize;
 use store::Tx;
 
 use crate::{
-    handler::{Caller, Routes},
+    answer::Json,
+    asked::Asked,
+    handler::{Around, Auth, Caller, Routes},
     outside::{Outside, lane},
 };
 
@@ -52,24 +59,33 @@ async fn invite(
     Ok(invite_user::v3::Response::new())
 }
 
-fn kick(
-    tx: &mut Tx,
-    caller: Caller,
-    request: kick_user::v3::Request,
-) -> Reply<kick_user::v3::Response> {
-    let reason = request.reason.as_deref();
-    rooms::kick::kick(tx, caller.user, &request.room_id, &request.user_id, reason)?;
-    Ok(kick_user::v3::Response::new())
+/// Not ruma's types: they drop what clients of MSC4293 add.
+#[derive(Deserialize)]
+struct PutOut {
+    user_id: OwnedUserId,
+    reason: Option<String>,
+    #[serde(default, rename = "org.matrix.msc4293.redact_events")]
+    redact_events: bool,
 }
 
-fn ban(
-    tx: &mut Tx,
-    caller: Caller,
-    request: ban_user::v3::Request,
-) -> Reply<ban_user::v3::Response> {
-    let reason = request.reason.as_deref();
-    rooms::ban::ban(tx, caller.user, &request.room_id, &request.user_id, reason)?;
-    Ok(ban_user::v3::Response::new())
+fn kick(tx: &mut Tx, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let (caller, room_id, body) = put_out(caller, &asked)?;
+    let (whom, reason, redact) = (&body.user_id, body.reason.as_deref(), body.redact_events);
+    rooms::kick::kick(tx, caller.user, &room_id, whom, reason, redact)?;
+    Ok("{}".to_owned().into())
+}
+
+fn ban(tx: &mut Tx, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+    let (caller, room_id, body) = put_out(caller, &asked)?;
+    let (whom, reason, redact) = (&body.user_id, body.reason.as_deref(), body.redact_events);
+    rooms::ban::ban(tx, caller.user, &room_id, whom, reason, redact)?;
+    Ok("{}".to_owned().into())
+}
+
+fn put_out(caller: Option<Caller>, asked: &Asked) -> Reply<(Caller, OwnedRoomId, PutOut)> {
+    let room_id = RoomId::parse(asked.arg(0))
+        .map_err(|_| Error::invalid_param("the path needs a room id"))?;
+    Ok((Caller::required(caller)?, room_id, asked.json()?))
 }
 
 fn unban(
@@ -83,5 +99,15 @@ fn unban(
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::default().write(leave).write(forget).flow(invite).write(kick).write(ban).write(unban)
+    const KICK: [&str; 2] =
+        ["/_matrix/client/r0/rooms/{room_id}/kick", "/_matrix/client/v3/rooms/{room_id}/kick"];
+    const BAN: [&str; 2] =
+        ["/_matrix/client/r0/rooms/{room_id}/ban", "/_matrix/client/v3/rooms/{room_id}/ban"];
+    Routes::default()
+        .write(leave)
+        .write(forget)
+        .flow(invite)
+        .raw_write(Method::POST, &KICK, Auth::Required, kick)
+        .raw_write(Method::POST, &BAN, Auth::Required, ban)
+        .write(unban)
 }

@@ -25,6 +25,7 @@ const SOURCES: [&str; 9] = [
     include_str!("../push.rs"),
     include_str!("../threepid.rs"),
     include_str!("../appservice.rs"),
+    include_str!("../moderation.rs"),
 ];
 
 /// Every file of the schema but the golden test.

@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<Sample> {
         threepids(),
         appservices(),
         timed(),
+        moderation(),
     ]
     .into_iter()
     .flatten()
@@ -402,6 +403,31 @@ fn appservices() -> Vec<Sample> {
     vec![sample(&APPSERVICE_QUEUES, 1, (text("irc"),), queue), sample(&GHOSTS, 1, (User(A),), ())]
 }
 
+fn moderation() -> Vec<Sample> {
+    let report = Report {
+        reporter: User(A),
+        room: Some(Room(B)),
+        event: Some(text("$e")),
+        user: Some(User(300)),
+        reason: text("spam"),
+    };
+    let of_user =
+        Report { room: None, event: None, user: None, reason: text(""), ..report.clone() };
+    let notice = Notice { to: Some(User(A)), reached: None, text: text("hello") };
+    let to_all = Notice { to: None, reached: Some(User(B)), ..notice.clone() };
+    vec![
+        sample(&RESTRAINTS, 1, (User(A),), Restraint { suspended: true, locked: false }),
+        sample(&RESTRAINTS, 2, (User(A),), Restraint { suspended: false, locked: true }),
+        sample(&NOTICE_ROOMS, 1, (User(A),), Room(B)),
+        sample(&NETWORK_ROOMS, 1, (text("irc"), Room(A)), ()),
+        sample(&REPORTS, 1, (AT, A), report),
+        sample(&REPORTS, 2, (AT, A), of_user),
+        sample(&NOTICES, 1, (A,), notice),
+        sample(&NOTICES, 2, (A,), to_all),
+        sample(&NOTICE_SENDER, 1, (0,), User(A)),
+    ]
+}
+
 /// Every kind of log entry.
 pub(super) fn entries() -> Vec<(&'static str, Entry)> {
     let (room, event, user) = (Room(A), Event(B), User(300));
@@ -421,6 +447,10 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("account", Entry::Account { user }),
         ("pushers", Entry::Pushers { user }),
         ("thread_subscription", Entry::ThreadSubscription { user, room, root: event }),
+        ("guests", Entry::Guests { room }),
+        ("directory", Entry::Directory { room }),
+        ("notice", Entry::Notice { notice: A }),
+        ("gone", Entry::DevicesGone { user, after: [0xC7; 16] }),
     ]
 }
 
