@@ -27,6 +27,14 @@ pub struct Wanted<'a> {
     pub related: &'a [String],
 }
 
+impl<'a> Wanted<'a> {
+    /// An event alone, without a reason.
+    #[must_use]
+    pub fn of(target: &'a EventId) -> Wanted<'a> {
+        Wanted { target, reason: None, related: &[] }
+    }
+}
+
 /// Sends a redaction (`PUT /rooms/{roomId}/redact/{eventId}/{txnId}`).
 ///
 /// # Errors
