@@ -244,11 +244,8 @@ impl World {
                 let txn = format!("t{}", self.count);
                 self.write(move |tx| {
                     let txn = rooms::Txn { device: "D", path: "redact", id: &txn };
-                    {
-                        let wanted =
-                            rooms::redact::Wanted { target: &target, reason: None, related: &[] };
-                        rooms::redact::redact(tx, u, &r, &wanted, false, txn).map(drop)
-                    }
+                    let wanted = rooms::redact::Wanted::of(&target);
+                    rooms::redact::redact(tx, u, &r, &wanted, false, txn).map(drop)
                 })
             }
             Op::Read(u, r, n, private, threaded) => {
