@@ -48,7 +48,7 @@ def scene(engine: str, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -
         "email.from": "Althing <noreply@example.org>",
         "appservices.registrations": [str(bridge)],
         "federation.allow_private_ips": True,
-        # "support.contacts": [{"role": "m.role.admin", "email_address": "admin@example.org"}],
+        "support.email": "admin@example.org",
     }
     server = Server(engine, settings, store_url=cluster.create_database() if cluster else None).start()
     yield Scene(server, world, mailbox)

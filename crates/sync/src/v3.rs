@@ -171,8 +171,6 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
         told,
         introduced,
     };
-    let rooms = room::rooms_of(view, ask.user)?;
-
     let initial = since.is_none();
     let mut out = Out::with_capacity(if initial { 64 * 1024 } else { 2 * 1024 });
     let to_device = to_device::Portion::read(view, ask)?;
@@ -187,23 +185,7 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     let before = out.mark();
 
     context.account_data(&mut out)?;
-    out.key("rooms").open();
-    let empty_rooms = out.mark();
-    context.section(&mut out, "join", &rooms, |c, out, room, membership| {
-        if membership.standing == Standing::Join {
-            c.joined(out, room, membership)
-        } else {
-            Ok(false)
-        }
-    })?;
-    context.section(&mut out, "invite", &rooms, Context::invited)?;
-    context.section(&mut out, "knock", &rooms, Context::knocked)?;
-    context.section(&mut out, "leave", &rooms, Context::left)?;
-    if out.mark() == empty_rooms {
-        out.take_back(before.max(empty_rooms - ROOMS_OPENED));
-    } else {
-        out.close();
-    }
+    context.all_rooms(&mut out, before)?;
     context.device_lists(&mut out)?;
     let empty = out.mark() == before && to_device.is_empty() && presence.is_empty();
 
@@ -225,6 +207,29 @@ const ROOMS_OPENED: usize = r#","rooms":{"#.len();
 type Write<'a> = fn(&Context<'a>, &mut Out, Room, &store::schema::Membership) -> Reply<bool>;
 
 impl<'a> Context<'a> {
+    /// All sections of rooms; nothing if there is nothing in any. `before`: where the answer stood when it was empty.
+    fn all_rooms(&self, out: &mut Out, before: usize) -> Reply<()> {
+        let rooms = room::rooms_of(self.view, self.ask.user)?;
+        out.key("rooms").open();
+        let empty_rooms = out.mark();
+        self.section(out, "join", &rooms, |c, out, room, membership| {
+            if membership.standing == Standing::Join {
+                c.joined(out, room, membership)
+            } else {
+                Ok(false)
+            }
+        })?;
+        self.section(out, "invite", &rooms, Context::invited)?;
+        self.section(out, "knock", &rooms, Context::knocked)?;
+        self.section(out, "leave", &rooms, Context::left)?;
+        if out.mark() == empty_rooms {
+            out.take_back(before.max(empty_rooms - ROOMS_OPENED));
+        } else {
+            out.close();
+        }
+        Ok(())
+    }
+
     /// One section of `rooms`: a room is there if `write` says that it wrote something.
     fn section(
         &self,

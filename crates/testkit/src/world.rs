@@ -277,14 +277,7 @@ impl World {
                 }
             }
             Op::Data(..) | Op::Tag(..) | Op::Direct(..) => self.keep(op),
-            Op::Whisper(a, b) => {
-                let (sender, n) = (user(a).1, self.count);
-                let to = b % self.users.len();
-                let (receiver, _) = self.users[to];
-                self.whispers[to].push(n);
-                let event = json!({"content": {"n": n}, "sender": sender, "type": "x.test"});
-                self.write(move |tx| Ok(inbox::put(tx, receiver, DEVICE, &event.to_string())))
-            }
+            Op::Whisper(a, b) => self.whisper(a, b),
             Op::Sync(_) | Op::Lost(_) | Op::Fresh(..) => true,
         }
     }
@@ -334,6 +327,16 @@ impl World {
             }
             _ => unreachable!("no deed of membership"),
         }
+    }
+
+    /// A message from one user's device to another's.
+    fn whisper(&mut self, from: usize, to: usize) -> bool {
+        let (_, sender) = self.users[from % self.users.len()].clone();
+        let (to, n) = (to % self.users.len(), self.count);
+        let (receiver, _) = self.users[to];
+        self.whispers[to].push(n);
+        let event = json!({"content": {"n": n}, "sender": sender, "type": "x.test"});
+        self.write(move |tx| Ok(inbox::put(tx, receiver, DEVICE, &event.to_string())))
     }
 
     /// What users keep for themselves.
