@@ -28,7 +28,7 @@ pub use self::{
     connection::{Connections, Turn},
     filter::Filter,
     required::{Element, Part, Required},
-    wire::check_presence,
+    wire::presence,
 };
 use self::{
     connection::{Base, Delta, Rest},

@@ -9,6 +9,7 @@ use base::{Error, Reply, User, limits::SYNC_TIMELINE_MAX};
 use ruma::OwnedUserId;
 
 use super::{filter::Filter, required::Required};
+use crate::token::Token;
 
 /// Lists of one request (MSC4186).
 const LISTS_MAX: usize = 100;
@@ -116,8 +117,8 @@ pub struct Extensions {
 pub struct ToDevice {
     /// Asked for under this key.
     pub key: String,
-    /// Where the client stands.
-    pub since: Option<String>,
+    /// Where the client stands: it has everything up to here.
+    pub since: Option<Token>,
     /// Messages in one answer.
     pub limit: u64,
 }

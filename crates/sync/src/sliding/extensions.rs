@@ -6,20 +6,25 @@ use std::collections::BTreeSet;
 
 use base::{Reply, Room, Seq, User};
 use ruma::OwnedUserId;
-use store::View;
+use store::{View, inbox};
 
 pub(super) use self::rooms::{InScope, Scopes};
 use super::{
-    ask::Ask,
+    ask::{Ask, ThreadSubscriptions, ToDevice},
     connection::{Base, unknown_pos},
     pass::Pass,
     room::Scene,
 };
-use crate::{changes::Changes, device_lists, json::Out, own_data, token::Token};
+use crate::{
+    changes::Changes, device_lists, json::Out, own_data, thread_subscriptions, token::Token,
+    v3::TO_DEVICE_MAX,
+};
 
 /// Log entries read for a client that was away: it may miss no change of a device list, so that beyond this it has to
 /// begin anew.
 const LOG_SCAN_MAX: usize = 65_536;
+/// Changes of thread subscriptions in one answer.
+const THREADS_MAX: usize = 100;
 
 /// What the log says since the client's last answer.
 pub(super) struct Changed(Option<Changes>);
@@ -61,9 +66,7 @@ pub(super) fn write(scene: &Scene<'_>, changes: &Changed, pass: &Pass, base: &Ba
     let mut any = false;
     out.open();
     if let Some(asked) = &on.to_device {
-        let at = asked.since.clone().unwrap_or_else(|| Token::at(scene.head).to_string());
-        out.key(&asked.key).open().key("next_batch").text(&at);
-        out.key("events").open_array().close_array().close();
+        any |= to_device(scene, asked, &mut out)?;
     }
     if let Some(key) = &on.e2ee {
         any |= e2ee(scene, changes, key, &mut out)?;
@@ -95,8 +98,50 @@ pub(super) fn write(scene: &Scene<'_>, changes: &Changed, pass: &Pass, base: &Ba
         out.close().close();
         any = true;
     }
+    if let Some(asked) = &on.thread_subscriptions {
+        any |= subscriptions(scene, asked, &mut out)?;
+    }
     out.close();
     Ok(Told { json: out.finish(), any })
+}
+
+/// What waits for the device behind the place that the client names. It waits until the client comes back with the
+/// place after it, so that nothing is lost with an answer.
+fn to_device(scene: &Scene<'_>, asked: &ToDevice, out: &mut Out) -> Reply<bool> {
+    let (view, ask) = (scene.view, scene.ask);
+    let after = asked.since.map_or(Seq::ZERO, |token| token.seq.min(scene.head));
+    let limit = usize::try_from(asked.limit).unwrap_or(TO_DEVICE_MAX).clamp(1, TO_DEVICE_MAX);
+    let waiting = inbox::read(view, ask.user, &ask.device, after, limit)?;
+    let next = waiting.last().map(|message| message.at);
+    let next = next.unwrap_or(if asked.since.is_some() { after } else { scene.head });
+    out.key(&asked.key).open().key("next_batch").text(&Token::at(next).to_string());
+    out.key("events").open_array();
+    for message in &waiting {
+        out.raw(&message.text);
+    }
+    out.close_array().close();
+    Ok(!waiting.is_empty())
+}
+
+/// The last changes of thread subscriptions since the client's last answer (MSC4308); what does not fit is fetched
+/// from `prev_batch` backwards.
+fn subscriptions(scene: &Scene<'_>, asked: &ThreadSubscriptions, out: &mut Out) -> Reply<bool> {
+    let (view, user) = (scene.view, scene.ask.user);
+    let limit = usize::try_from(asked.limit).unwrap_or(THREADS_MAX).clamp(1, THREADS_MAX);
+    let after = scene.since.unwrap_or(Seq::ZERO);
+    let mut found = thread_subscriptions::changes(view, user, after, scene.head, limit + 1)?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    if found.is_empty() {
+        return Ok(false);
+    }
+    out.key(&asked.key).open();
+    thread_subscriptions::write(view, out, &found)?;
+    if let Some(oldest) = found.last().filter(|_| more) {
+        out.key("prev_batch").text(&Token::at(Seq(oldest.at.0 - 1)).to_string());
+    }
+    out.close();
+    Ok(true)
 }
 
 fn section(out: &mut Out, name: &str, rooms: &[(String, String)]) {

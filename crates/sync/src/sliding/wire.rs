@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use base::{Error, Reply};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use store::PresenceState;
 
 use super::{
     ask::{Extensions, Scoped, ThreadSubscriptions, ToDevice},
     room::{Field, Part},
 };
-use crate::json::Out;
+use crate::{json::Out, token::Token};
 
 /// To-device messages in one answer, if the request does not say, and at most.
 const TO_DEVICE_MAX: u64 = 100;
@@ -60,7 +61,11 @@ pub(super) fn extensions(asked: &BTreeMap<String, Box<RawValue>>) -> Reply<Exten
         limit => Ok(limit.unwrap_or(TO_DEVICE_MAX).min(TO_DEVICE_MAX)),
     };
     let to_device = match find(&TO_DEVICE)? {
-        Some((key, asked)) => Some(ToDevice { key, limit: limit(&asked)?, since: asked.since }),
+        Some((key, asked)) => {
+            let limit = limit(&asked)?;
+            let since = asked.since.as_deref().filter(|since| !since.is_empty());
+            Some(ToDevice { key, limit, since: since.map(Token::parse).transpose()? })
+        }
         None => None,
     };
     let thread_subscriptions = match find(&THREADS)? {
@@ -146,13 +151,11 @@ pub(super) fn array(out: &mut Out, key: &str, json: Option<&String>) {
     }
 }
 
-/// `set_presence` (MSC4186: an unknown value is refused).
+/// `set_presence`: how present syncing makes the user (MSC4186: an unknown value is refused).
 ///
 /// # Errors
 /// 400 `M_INVALID_PARAM`.
-pub fn check_presence(presence: Option<&str>) -> Reply<()> {
-    match presence {
-        None | Some("online" | "offline" | "unavailable") => Ok(()),
-        Some(_) => Err(Error::invalid_param("set_presence is online, unavailable or offline")),
-    }
+pub fn presence(wanted: Option<&str>) -> Reply<PresenceState> {
+    let wanted = wanted.map_or(Some(PresenceState::Online), PresenceState::parse);
+    wanted.ok_or_else(|| Error::invalid_param("set_presence is online, unavailable or offline"))
 }

@@ -91,7 +91,6 @@ impl Body {
     /// # Errors
     /// 400 `M_INVALID_PARAM` for what is out of bounds; 400 `M_BAD_JSON` for a malformed extension.
     pub fn ask(self, user: User, user_id: OwnedUserId, device: String) -> Reply<Ask> {
-        wire::check_presence(self.set_presence.as_deref())?;
         let lists = self.lists.into_iter().map(|(name, list)| List {
             name,
             ranges: list.range.map(|range| vec![range]),

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use ::sync::sliding::{self, Answer, Ask, Turn, wire_unstable, wire_v4};
-use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
+use base::{Error, Reply, Seq, limits::LONG_POLL_MS_MAX};
 use http::Method;
-use store::View;
+use store::{PresenceState, Tx, View, inbox};
 use tokio::time::Instant;
 
 use crate::{
@@ -32,16 +32,17 @@ struct Poll {
     conn_id: String,
     pos: Option<String>,
     timeout_ms: u64,
+    presence: PresenceState,
 }
 
 async fn unstable(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = proven(caller)?;
     let mut body: wire_unstable::Body = asked.json()?;
-    sliding::check_presence(asked.query("set_presence").as_deref())?;
     let poll = Poll {
         conn_id: body.conn_id.take().unwrap_or_default(),
         pos: asked.query("pos").map(|pos| pos.into_owned()),
         timeout_ms: number(&asked, "timeout")?.unwrap_or(0),
+        presence: sliding::presence(asked.query("set_presence").as_deref())?,
     };
     let ask = body.ask(caller.user, caller.id, caller.device)?;
     answer(outside, ask, poll).await
@@ -54,6 +55,7 @@ async fn v4(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Jso
         conn_id: body.conn_id.take().unwrap_or_default(),
         pos: body.pos.take(),
         timeout_ms: body.timeout.unwrap_or(0),
+        presence: sliding::presence(body.set_presence.as_deref())?,
     };
     let ask = body.ask(caller.user, caller.id, caller.device)?;
     answer(outside, ask, poll).await
@@ -67,15 +69,29 @@ async fn answer(mut outside: Outside, ask: Ask, poll: Poll) -> Reply<Json> {
     let deadline = Instant::now() + Duration::from_millis(poll.timeout_ms.min(LONG_POLL_MS_MAX));
     let mut listener = outside.store.listen(ask.user);
     listener.mark_seen();
+    let present = outside.settings.presence;
+    let mut present = present.then(|| outside.store.present(ask.user, &ask.device, poll.presence));
     let ask = Arc::new(ask);
     let (connections, first) = (outside.sliding.clone(), ask.clone());
     let begin = move |view: &View| {
         let pos = poll.pos.as_deref().filter(|pos| !pos.is_empty());
         let turn = connections.turn(first.user, &first.device, &poll.conn_id, pos, view.now())?;
+        let had = match first.extensions.to_device.as_ref().and_then(|asked| asked.since) {
+            Some(token) => inbox::acknowledged(view, first.user, &first.device, token.seq)?,
+            None => Vec::new(),
+        };
         let answer = sliding::sync(view, &first, &turn)?;
-        Ok((Arc::new(turn), answer))
+        Ok((Arc::new(turn), answer, had))
     };
-    let (turn, mut answer): (Arc<Turn>, Answer) = outside.store.read(begin).await?;
+    let (turn, mut answer, had): (Arc<Turn>, Answer, Vec<Seq>) = outside.store.read(begin).await?;
+    if let Some(present) = &mut present {
+        present.tell(&answer.rooms);
+    }
+    if !had.is_empty() {
+        let ask = ask.clone();
+        let acknowledge = move |tx: &mut Tx| Ok(inbox::forget(tx, ask.user, &ask.device, &had));
+        outside.store.write(None, acknowledge).await?;
+    }
     while answer.empty && Instant::now() < deadline && !outside.stop.is_stopping() {
         if !listener.set_rooms(&answer.rooms) {
             tokio::select! {
