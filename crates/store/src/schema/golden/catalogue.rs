@@ -15,7 +15,7 @@ pub(super) struct Declared {
     sentence: String,
 }
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("../mod.rs"),
     include_str!("../room.rs"),
     include_str!("../account.rs"),
