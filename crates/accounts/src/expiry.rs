@@ -38,10 +38,10 @@ pub(crate) fn until(tx: &mut Tx, end: UnixMs, what: Kept, key: &str) -> Reply<()
             tx.delete(&NONCES, (row.2.clone(),));
         } else if row.1 == Kept::Validation as u8 {
             drop_validation(tx, &row.2)?;
-        } else if row.1 == Kept::LoginToken as u8 {
-            if let Some(Ok(hash)) = from_hex(&row.2).map(<[u8; 32]>::try_from) {
-                tx.delete(&LOGIN_TOKENS, (hash,));
-            }
+        } else if row.1 == Kept::LoginToken as u8
+            && let Some(Ok(hash)) = from_hex(&row.2).map(<[u8; 32]>::try_from)
+        {
+            tx.delete(&LOGIN_TOKENS, (hash,));
         }
         tx.delete(&EXPIRIES, row);
     }

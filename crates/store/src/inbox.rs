@@ -67,10 +67,14 @@ pub fn acknowledged(view: &View, user: User, device: &str, upto: Seq) -> Reply<V
 }
 
 /// Deletes messages that their device has.
-pub fn forget(tx: &mut Tx, user: User, device: &str, places: &[Seq]) {
+///
+/// # Errors
+/// None; it ends a transaction.
+pub fn forget(tx: &mut Tx, user: User, device: &str, places: &[Seq]) -> Reply<()> {
     for at in places {
         tx.delete(&INBOX, (user, device.to_owned(), *at));
     }
+    Ok(())
 }
 
 /// Deletes the inbox of a device that ends.

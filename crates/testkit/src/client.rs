@@ -150,7 +150,7 @@ impl Client {
             let (user, device, upto) = (self.user, self.device.clone(), token.inbox());
             let had = store.read_here(|view| inbox::acknowledged(view, user, &device, upto));
             let had = had.unwrap();
-            store.write_here(move |tx| Ok(inbox::forget(tx, user, &device, &had))).unwrap();
+            store.write_here(move |tx| inbox::forget(tx, user, &device, &had)).unwrap();
         }
         let ask = Ask {
             user: self.user,

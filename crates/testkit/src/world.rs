@@ -336,7 +336,10 @@ impl World {
         let (receiver, _) = self.users[to];
         self.whispers[to].push(n);
         let event = json!({"content": {"n": n}, "sender": sender, "type": "x.test"});
-        self.write(move |tx| Ok(inbox::put(tx, receiver, DEVICE, &event.to_string())))
+        self.write(move |tx| {
+            inbox::put(tx, receiver, DEVICE, &event.to_string());
+            Ok(())
+        })
     }
 
     /// What users keep for themselves.

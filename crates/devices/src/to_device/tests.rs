@@ -98,7 +98,7 @@ fn what_is_acknowledged_is_gone_and_nothing_else() {
     let read = store.read_here(|view| inbox::read(view, bob, "B1", Seq::ZERO, 2)).unwrap();
     let upto = read.last().unwrap().at;
     let had = store.read_here(|view| inbox::acknowledged(view, bob, "B1", upto)).unwrap();
-    store.write_here(move |tx| Ok(inbox::forget(tx, bob, "B1", &had))).unwrap();
+    store.write_here(move |tx| inbox::forget(tx, bob, "B1", &had)).unwrap();
     assert_eq!(waiting(&store, bob, "B1"), [3]);
     let rest = store.read_here(|view| inbox::read(view, bob, "B1", upto, 9)).unwrap();
     assert_eq!(rest.len(), 1);

@@ -78,7 +78,7 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     }
     if !had.is_empty() {
         let ask = ask.clone();
-        let acknowledge = move |tx: &mut Tx| Ok(inbox::forget(tx, user, &ask.device, &had));
+        let acknowledge = move |tx: &mut Tx| inbox::forget(tx, user, &ask.device, &had);
         outside.store.write(None, acknowledge).await?;
     }
     while answer.empty && !full_state && Instant::now() < deadline && !outside.stop.is_stopping() {

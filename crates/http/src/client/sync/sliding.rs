@@ -89,7 +89,7 @@ async fn answer(mut outside: Outside, ask: Ask, poll: Poll) -> Reply<Json> {
     }
     if !had.is_empty() {
         let ask = ask.clone();
-        let acknowledge = move |tx: &mut Tx| Ok(inbox::forget(tx, ask.user, &ask.device, &had));
+        let acknowledge = move |tx: &mut Tx| inbox::forget(tx, ask.user, &ask.device, &had);
         outside.store.write(None, acknowledge).await?;
     }
     while answer.empty && Instant::now() < deadline && !outside.stop.is_stopping() {
