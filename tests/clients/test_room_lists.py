@@ -26,7 +26,10 @@ def crowded(engine: str, cluster: Any) -> Iterator[tuple[Any, Client, Client, li
     """Somebody in very many rooms, from the one that was active first to the last."""
     from harness.server import Server
 
-    server = Server(engine, {"presence.enabled": False}, store_url=cluster.create_database() if cluster else None)
+    url = cluster.create_database() if cluster else None
+    server = Server(engine, {"presence.enabled": False}, store_url=url, fixed_port=True)
+    # Clients go where a login tells them to.
+    server.settings["public.base_url"] = f"http://127.0.0.1:{server.port}"
     server.start()
     alice, bob = Client.register(server), Client.register(server)
     rooms = [alice.create_room(name=f"Room {n}", preset="public_chat") for n in range(ROOMS)]

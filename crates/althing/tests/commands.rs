@@ -280,6 +280,7 @@ fn the_data_folder_holds_what_the_handbook_says() {
         .map(|entry| entry.unwrap().file_name().into())
         .collect();
     names.sort();
-    let expected = ["media", "registration.token", "signing.key", "store"].map(PathBuf::from);
+    let expected =
+        ["media", "registration.token", "search", "signing.key", "store"].map(PathBuf::from);
     assert_eq!(names, expected);
 }

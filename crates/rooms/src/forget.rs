@@ -3,7 +3,9 @@
 use base::{Error, Reply, User};
 use ruma::RoomId;
 use store::{
-    Tx, room,
+    Tx,
+    log::Entry,
+    room,
     schema::{ROOMS_OF, Standing},
 };
 
@@ -21,6 +23,7 @@ pub fn forget(tx: &mut Tx, user: User, room_id: &RoomId) -> Reply<()> {
     if !membership.forgotten {
         membership.forgotten = true;
         tx.put(&ROOMS_OF, (user, room), &membership);
+        tx.announce(Entry::Forgotten { user, room });
     }
     Ok(())
 }

@@ -110,6 +110,13 @@ pub enum Entry {
         /// Transaction ids up to and with this one are swept already.
         after: [u8; 16],
     },
+    /// A user forgot a room.
+    Forgotten {
+        /// Who.
+        user: User,
+        /// Which.
+        room: Room,
+    },
 }
 
 struct Line {

@@ -230,6 +230,7 @@ impl Sleepers {
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }
             | Entry::ThreadSubscription { user, .. }
+            | Entry::Forgotten { user, .. }
             | Entry::Account { user } => self.wake_user(*user),
             Entry::Receipt { room, .. } => self.wake_room(*room),
             Entry::Devices { user } => self.wake_sharers(*user),

@@ -2,8 +2,9 @@
 //!
 //! It loads the room list page by page and tells, as one JSON object a line, what it has. On a line `more` it shows a page
 //! more; on a line `open ROOM` it subscribes to a room; it ends with its input.
+#![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use eyeball_im::VectorDiff;
@@ -15,9 +16,14 @@ use matrix_sdk_ui::{
     room_list_service::{RoomListItem, RoomListLoadingState, filters::new_filter_non_left},
 };
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, stdin},
+    time::interval,
+};
 
 const PAGE: usize = 20;
+/// As often as a screen would be drawn by someone in no hurry.
+const SETTLE: Duration = Duration::from_millis(50);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -39,8 +45,14 @@ async fn main() -> Result<()> {
     pin_mut!(entries, sync);
 
     let mut shown: Vector<RoomListItem> = Vector::new();
+    // The SDK tells of each room alone; what is on the screen is told when it has settled.
+    let (mut settle, mut changed) = (interval(SETTLE), false);
     loop {
         tokio::select! {
+            _ = settle.tick(), if changed => {
+                tell(&shown);
+                changed = false;
+            }
             step = sync.next() => step.context("the sync ended")??,
             state = loading.next() => {
                 if let Some(RoomListLoadingState::Loaded { maximum_number_of_rooms }) = state {
@@ -52,7 +64,7 @@ async fn main() -> Result<()> {
                 for diff in diffs {
                     diff.apply(&mut shown);
                 }
-                tell(&shown).await;
+                changed = true;
             }
             line = lines.next_line() => match line?.as_deref() {
                 Some("more") => controller.add_one_page(),
@@ -67,7 +79,7 @@ async fn main() -> Result<()> {
 }
 
 /// What is on the screen: ids from the top, and names, last messages and counts of the first page.
-async fn tell(shown: &Vector<RoomListItem>) {
+fn tell(shown: &Vector<RoomListItem>) {
     let mut first = BTreeMap::new();
     for item in shown.iter().take(PAGE) {
         let room = item.clone().into_inner();

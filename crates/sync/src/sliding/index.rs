@@ -202,6 +202,9 @@ fn gather(view: &View, user: User, after: Seq, rooms: usize) -> Reply<Option<Cha
             {
                 changes.direct = Some(seq);
             }
+            Entry::Forgotten { user: who, room } if who == user => {
+                changes.rooms.entry(room).or_default().member = true;
+            }
             // These decide which invites one sees.
             Entry::AccountData { user: whose, room: None, kind }
                 if whose == user && is_about_invites(&kind) => {}

@@ -186,7 +186,8 @@ async fn logging_in_takes_names_in_every_form_and_refuses_all_else_alike() {
     let server = open().await;
     register(&server, "alice").await;
     let flows = ok(server.get(&format!("{V3}/login"), "").await);
-    assert_eq!(flows, json!({ "flows": [{ "type": "m.login.password" }] }));
+    let by_token = json!({ "type": "m.login.token", "get_login_token": true });
+    assert_eq!(flows, json!({ "flows": [{ "type": "m.login.password" }, by_token] }));
     for user in ["alice", "Alice", "@alice:x"] {
         let found = ok(post(&server, "/login", "", password(user, "secret")).await);
         assert_eq!(text(&found, "user_id"), "@alice:x");

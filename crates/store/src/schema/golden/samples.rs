@@ -451,6 +451,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("directory", Entry::Directory { room }),
         ("notice", Entry::Notice { notice: A }),
         ("gone", Entry::DevicesGone { user, after: [0xC7; 16] }),
+        ("forgotten", Entry::Forgotten { user, room }),
     ]
 }
 

@@ -163,13 +163,7 @@ impl Scene<'_> {
                 add(&mut state, stored);
             }
         }
-        let told = state.iter().filter(|s| required.lazy() && s.is_state("m.room.member"));
-        let ids = told.filter_map(|s| s.row.state_key.as_deref());
-        let mut new: Vec<User> = Vec::new();
-        for id in ids {
-            let Ok(id) = <&ruma::UserId>::try_from(id) else { continue };
-            new.extend(user::find(self.view, id)?.filter(|user| !members.contains(user)));
-        }
+        let new = if required.lazy() { self.told_of(&state, &members)? } else { Vec::new() };
         if !state.is_empty() || part.initial {
             part.state = Some(written(writer, state.iter().map(|stored| &**stored))?);
         }
@@ -182,6 +176,17 @@ impl Scene<'_> {
         members.extend(new);
         members.truncate(MEMBERS_MAX);
         Ok(Arc::new(members))
+    }
+
+    /// The members among pieces of state whom the client did not know.
+    fn told_of(&self, state: &[Arc<Stored>], known: &[User]) -> Reply<Vec<User>> {
+        let members = state.iter().filter(|stored| stored.is_state("m.room.member"));
+        let mut new = Vec::new();
+        for id in members.filter_map(|stored| stored.row.state_key.as_deref()) {
+            let Ok(id) = <&ruma::UserId>::try_from(id) else { continue };
+            new.extend(user::find(self.view, id)?.filter(|user| !known.contains(user)));
+        }
+        Ok(new)
     }
 
     /// The member events of whom the timeline mentions and the client does not know: senders, and those whose membership
