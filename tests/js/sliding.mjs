@@ -24,7 +24,7 @@ const lists = new Map([["all", { ranges: [[0, end]], ...details }]]);
 const sliding = new SlidingSync(baseUrl, lists, { timeline_limit: 20, required_state: [["*", "*"]] }, client, 5000);
 
 const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
-const state = new Map();
+let known;
 
 function shown() {
     const stay = ["join", "invite"];
@@ -39,13 +39,12 @@ function shown() {
     tell({ shown: rooms.map((room) => room.roomId), first });
 }
 
-sliding.on(SlidingSyncEvent.List, (key, count) => {
-    if (state.get(key) !== count) tell({ rooms: count });
-    state.set(key, count);
-});
 sliding.on(SlidingSyncEvent.Lifecycle, (at, _answer, error) => {
     if (error) tell({ error: String(error) });
-    if (at === SlidingSyncState.Complete) shown();
+    if (at !== SlidingSyncState.Complete) return;
+    const count = sliding.getListData("all").joinedCount;
+    if (known !== count) tell({ rooms: (known = count) });
+    shown();
 });
 
 await client.startClient({ slidingSync: sliding, threadSupport: true });
