@@ -329,7 +329,7 @@ for _name in ("getContent", "getContentOverrideName", "getContentThumbnail"):
 simple(
     pingAppservice=lambda s: Ask(token=AS_TOKEN, body={"transaction_id": "t"}, args={"appserviceId": "coverage"}),
     updateAppserviceRoomDirectoryVisibility=lambda s: Ask(
-        token=AS_TOKEN, body={"visibility": "public"}, args={"networkId": "net", "roomId": s.public}),
+        token=AS_TOKEN, body={"visibility": "public"}, args={"networkId": "cov", "roomId": s.public}),
     getProtocols=lambda s: mine(s),
     getProtocolMetadata=lambda s: mine(s, protocol="cov"),
     queryUserByProtocol=lambda s: mine(s, query={"nick": "nick"}, protocol="cov"),

@@ -119,6 +119,8 @@ pub struct Slider {
     pub stood: BTreeMap<String, String>,
     /// See there.
     pub in_sight: BTreeMap<String, Seq>,
+    /// By room, what is wanted by the lists and subscriptions that hold it now; of others, all that is wanted counts.
+    pub wanted: BTreeMap<String, Vec<Wanted>>,
 }
 
 impl Slider {
@@ -138,6 +140,7 @@ impl Slider {
             lazily: true,
             stood: BTreeMap::new(),
             in_sight: BTreeMap::new(),
+            wanted: BTreeMap::new(),
         }
     }
 
@@ -242,9 +245,12 @@ impl Slider {
         }
         if seen.limited {
             // What was cached of members may be stale.
-            seen.state.retain(|key, _| {
-                key.0 != "m.room.member" || wish.names_member(&key.1, self.id.as_str())
-            });
+            let me = self.id.as_str();
+            let named = |member: &str| match self.wanted.get(id) {
+                Some(all) => all.iter().any(|one| one.wants("m.room.member", member, me)),
+                None => wish.names_member(member, me),
+            };
+            seen.state.retain(|key, _| key.0 != "m.room.member" || named(&key.1));
         }
         for event in list(&room["required_state"]) {
             let key = (text(event, "type"), text(event, "state_key"));

@@ -250,6 +250,8 @@ impl Check<'_> {
             let rooms = real(view, self.world, self.user)?;
             let (counts, seen) = sight(view, slider, number, (wish, self.ids), &rooms)?;
             let mut stood = slider.stood.clone();
+            let wants = |all: &Vec<&Wanted>| all.iter().map(|one| (*one).clone()).collect();
+            slider.wanted = seen.iter().map(|(real, all)| (real.id.clone(), wants(all))).collect();
             slider.apply(store, wish, &answer);
             assert_eq!(slider.counts, counts);
             let in_sight: BTreeSet<&String> = seen.iter().map(|(real, _)| &real.id).collect();
