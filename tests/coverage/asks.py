@@ -18,6 +18,9 @@ ENCRYPTION = {
 }  # fmt: skip
 OAUTH = {"redirectToSSO", "redirectToIdP"}
 MISSING = ENCRYPTION | OAUTH
+# These are answered, by the refusal that the specification has for it: no identity server is trusted, no policy server is
+# here, there is no OAuth 2.0.
+REFUSED = {"bind3PID", "inviteBy3PID", "getWellknownPolicy", "getAuthMetadata"}
 
 _asks: dict[str, Callable[[Scene], Ask]] = {}
 
