@@ -125,8 +125,9 @@ class Fuzzer:
         parts = []
         for name in names:
             # A long poll that is allowed to wait would stop the test, not the server.
-            odd = ["-1", "abc", "0", "10"] if "timeout" in name else [*ODD_SEGMENTS, "10", "b", "f", "s1", "s999999999999"]
-            if self.dice.random() < 0.5:
+            waits = "timeout" in name
+            odd = ["-1", "abc", "0", "10"] if waits else [*ODD_SEGMENTS, "10", "b", "f", "s1", "s999999999999"]
+            if waits or self.dice.random() < 0.5:
                 parts.append(f"{name}={self.pick(odd)}")
         if self.dice.random() < 0.1:
             parts.append(self.pick(["=", "&&&", "%00=%00", "access_token=x", "a=" + "b" * 4000, "x&x&x"]))
