@@ -21,25 +21,11 @@ use std::collections::HashMap;
 use base::Event;
 use dag::{Room, Says, State};
 use protocol::resolve::{Conflict, Resolution, Step};
+use protocol::version::SUPPORTED;
 use random::Dice;
 use ruma::RoomVersionId;
 use ruma::room_version_rules::StateResolutionVersion;
 use serde_json::{Value, json};
-
-const VERSIONS: [RoomVersionId; 12] = [
-    RoomVersionId::V1,
-    RoomVersionId::V2,
-    RoomVersionId::V3,
-    RoomVersionId::V4,
-    RoomVersionId::V5,
-    RoomVersionId::V6,
-    RoomVersionId::V7,
-    RoomVersionId::V8,
-    RoomVersionId::V9,
-    RoomVersionId::V10,
-    RoomVersionId::V11,
-    RoomVersionId::V12,
-];
 
 /// How many things somebody tries in a room: few enough for 10,000 rooms, enough to come apart several times.
 const DEEDS: usize = 18;
@@ -56,8 +42,8 @@ fn each_room(usually: u64, check: impl Fn(u64, &Room) + Sync) {
             let check = &check;
             scope.spawn(move || {
                 for case in (seed..seed + cases).filter(|case| case % 2 == half) {
-                    let pick = usize::try_from(case).unwrap() % VERSIONS.len();
-                    check(case, &random::room(&VERSIONS[pick], case, DEEDS));
+                    let pick = usize::try_from(case).unwrap() % SUPPORTED.len();
+                    check(case, &random::room(&SUPPORTED[pick], case, DEEDS));
                 }
             });
         }

@@ -12,6 +12,7 @@ use http::Method;
 use store::{PresenceState, Tx, inbox};
 use tokio::time::Instant;
 
+use super::sleep::woken;
 use crate::{
     answer::Json,
     asked::Asked,
@@ -82,12 +83,10 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
         outside.store.write(None, acknowledge).await?;
     }
     while answer.empty && !full_state && Instant::now() < deadline && !outside.stop.is_stopping() {
-        if !listener.set_rooms(&answer.rooms) {
-            tokio::select! {
-                () = listener.changed() => {}
-                () = tokio::time::sleep_until(deadline) => break,
-                () = outside.stop.stopped() => break,
-            }
+        if !listener.set_rooms(&answer.rooms)
+            && !woken(listener.changed(), deadline, &mut outside.stop).await
+        {
+            break;
         }
         listener.mark_seen();
         let ask = ask.clone();

@@ -8,6 +8,7 @@ mod messages;
 mod notifications;
 mod relations;
 mod search;
+mod sleep;
 mod sliding;
 mod stream;
 

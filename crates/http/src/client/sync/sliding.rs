@@ -8,6 +8,7 @@ use http::Method;
 use store::{PresenceState, Tx, View, inbox};
 use tokio::time::Instant;
 
+use super::sleep::woken;
 use crate::{
     answer::Json,
     asked::Asked,
@@ -93,12 +94,10 @@ async fn answer(mut outside: Outside, ask: Ask, poll: Poll) -> Reply<Json> {
         outside.store.write(None, acknowledge).await?;
     }
     while answer.empty && Instant::now() < deadline && !outside.stop.is_stopping() {
-        if !listener.set_rooms(&answer.rooms) {
-            tokio::select! {
-                () = listener.changed() => {}
-                () = tokio::time::sleep_until(deadline) => break,
-                () = outside.stop.stopped() => break,
-            }
+        if !listener.set_rooms(&answer.rooms)
+            && !woken(listener.changed(), deadline, &mut outside.stop).await
+        {
+            break;
         }
         listener.mark_seen();
         let (ask, turn) = (ask.clone(), turn.clone());

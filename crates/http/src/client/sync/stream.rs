@@ -13,6 +13,7 @@ use ruma::OwnedRoomId;
 use store::{Listener, RoomListener, View};
 use tokio::time::Instant;
 
+use super::sleep::woken;
 use crate::{
     answer::Json,
     asked::Asked,
@@ -95,12 +96,8 @@ async fn get(mut outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
         .read(move |view| read(view, &reader(&first.0), first.1.as_ref(), from))
         .await?;
     while answer.empty && Instant::now() < deadline && !outside.stop.is_stopping() {
-        if !wakes.listen_to(&answer) {
-            tokio::select! {
-                () = wakes.changed() => {}
-                () = tokio::time::sleep_until(deadline) => break,
-                () = outside.stop.stopped() => break,
-            }
+        if !wakes.listen_to(&answer) && !woken(wakes.changed(), deadline, &mut outside.stop).await {
+            break;
         }
         wakes.mark_seen();
         let again = (caller.clone(), room.clone());
