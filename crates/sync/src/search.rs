@@ -8,6 +8,7 @@ use std::{
 };
 
 use base::{Event, Reply, Room, Seq, User};
+use ruma::api::client::filter::RoomEventFilter;
 use store::{
     Direction, View,
     event::{self, Stored},
@@ -112,6 +113,12 @@ pub fn seen(
     Ok(found)
 }
 
+/// What stands around results passes this.
+struct Passing {
+    ignored: Vec<String>,
+    everything: RoomEvents,
+}
+
 /// The JSON body. `count`: of all candidates; `highlights`: the words looked for; `next`: where the next page begins.
 ///
 /// # Errors
@@ -136,9 +143,11 @@ pub fn answer(
     if let Some(next) = next {
         out.key("next_batch").text(next);
     }
+    let everything = RoomEvents::compile(&RoomEventFilter::default());
+    let passing = Passing { ignored: ignored(view, reader.user)?, everything };
     out.key("results").open_array();
     for one in found {
-        result(view, reader, form, one, &mut out)?;
+        result(view, reader, form, &passing, one, &mut out)?;
     }
     out.close_array();
     if form.by_room || form.by_sender {
@@ -151,7 +160,14 @@ pub fn answer(
     Ok(out.finish())
 }
 
-fn result(view: &View, reader: &Reader<'_>, form: &Form, one: &Found, out: &mut Out) -> Reply<()> {
+fn result(
+    view: &View,
+    reader: &Reader<'_>,
+    form: &Form,
+    passing: &Passing,
+    one: &Found,
+    out: &mut Out,
+) -> Reply<()> {
     let room = one.stored.row.room;
     let gate = Gate::new(view, room, reader.user, reader.id)?;
     let writer = Writer::new(view, &gate, Some(reader.device)).with_room_id(room)?;
@@ -160,7 +176,7 @@ fn result(view: &View, reader: &Reader<'_>, form: &Form, one: &Found, out: &mut 
     writer.write(out, &one.stored)?;
     if let Some(around) = form.around {
         out.key("context").open();
-        context(view, reader, &gate, &writer, one, around, out)?;
+        context(view, passing, &gate, &writer, one, around, out)?;
         out.close();
     }
     out.close();
@@ -169,17 +185,16 @@ fn result(view: &View, reader: &Reader<'_>, form: &Form, one: &Found, out: &mut 
 
 fn context(
     view: &View,
-    reader: &Reader<'_>,
+    passing: &Passing,
     gate: &Gate<'_>,
     writer: &Writer<'_>,
     one: &Found,
     around: Around,
     out: &mut Out,
 ) -> Reply<()> {
-    let ignored = ignored(view, reader.user)?;
-    let filter = RoomEvents::compile(&ruma::api::client::filter::RoomEventFilter::default());
     let span = |after: Seq, upto: Seq, direction, limit: usize| {
-        let (room, filter, ignored) = (one.stored.row.room, &filter, &ignored[..]);
+        let (room, filter, ignored) =
+            (one.stored.row.room, &passing.everything, &passing.ignored[..]);
         let stop_at_hidden_state = false;
         Query { view, room, gate, filter, ignored, after, upto, stop_at_hidden_state }
             .read(direction, limit.min(AROUND_MAX))
