@@ -154,16 +154,16 @@ class Service:
 
     def wait(self, found: Callable[[], Any], why: str = "it") -> Any:
         deadline = time.monotonic() + WAIT_S
-        with self._changed:
-            while True:
-                self._changed.release()
-                try:
-                    result = found()
-                finally:
-                    self._changed.acquire()
-                if result:
-                    return result
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+        while True:
+            with self._changed:
+                asked = len(self.asked)
+            result = found()
+            if result:
+                return result
+            with self._changed:
+                # What came while it was looked for counts, or its news would be missed.
+                left = max(0.0, deadline - time.monotonic())
+                if not self._changed.wait_for(lambda before=asked: len(self.asked) > before, left):
                     raise AssertionError(f"{why} did not come within {WAIT_S} s; told: {self.told()[-5:]}")
 
     def wait_event(self, event: str) -> dict[str, Any]:
