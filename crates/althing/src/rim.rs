@@ -12,8 +12,8 @@ use althing_http::{
 };
 use base::Reply;
 use egress::{Egress, mail::Mail};
-use flows::appservice::Bridges;
 use flows::preview::Previews;
+use flows::{appservice::Bridges, peers::Peers};
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -34,6 +34,7 @@ pub(crate) struct Opened {
     pub(crate) hasher: Hasher,
     pub(crate) media: Library,
     pub(crate) egress: Egress,
+    pub(crate) peers: Peers,
     pub(crate) mail: Option<Mail>,
     pub(crate) finder: Finder,
     pub(crate) bridges: Bridges,
@@ -62,7 +63,7 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, mail, finder, bridges } = opened;
+        let Opened { store, hasher, media, egress, peers, mail, finder, bridges } = opened;
         let previews = config
             .media
             .url_previews
@@ -76,6 +77,7 @@ impl Rim {
             accounts: hasher,
             media,
             egress,
+            peers,
             finder,
             previews,
             mail,
@@ -85,7 +87,9 @@ impl Rim {
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },
             stop,
         };
-        let task = tokio::spawn(self.bound.serve(http::client::routes(), outside));
+        let task = tokio::spawn(
+            self.bound.serve(http::client::routes().and(http::federation::routes()), outside),
+        );
         Serving { tell, task }
     }
 }

@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use accounts::{Cost, Hasher};
 use blob::Blobs;
 use egress::{Egress, mail::Mail};
-use flows::appservice::Bridges;
+use flows::{
+    appservice::Bridges,
+    peers::{self, Peers},
+};
 use followers::push::{Letters, Outlet, Push};
 use media::Library;
 use protocol::appservice::Appservices;
@@ -50,6 +53,7 @@ async fn serve(
     let hasher = Hasher::start(Cost::OWASP)?;
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
+    let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());
@@ -71,7 +75,8 @@ async fn serve(
         },
     });
     let finder = althing_http::Finder::new(index);
-    let opened = Opened { store: store.clone(), hasher, media, egress, mail, finder, bridges };
+    let opened =
+        Opened { store: store.clone(), hasher, media, egress, peers, mail, finder, bridges };
     let mut serving = rim.serve(config, opened, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
@@ -99,6 +104,15 @@ fn egress_options(config: &Config) -> egress::Options {
     egress::Options {
         trusted_ca: federation.trusted_ca.iter().map(|file| file.0.clone()).collect(),
         allow_private_ips: federation.allow_private_ips,
+    }
+}
+
+/// What the operator decided about other servers.
+fn peers_options(config: &Config) -> peers::Options {
+    let federation = &config.federation;
+    peers::Options {
+        enabled: federation.enabled,
+        trusted_key_servers: federation.trusted_key_servers.clone(),
     }
 }
 

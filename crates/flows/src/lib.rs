@@ -3,4 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod appservice;
+pub mod inbound;
+pub mod peers;
 pub mod preview;

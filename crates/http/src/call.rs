@@ -26,7 +26,7 @@ use crate::{
     answer::{self, Response},
     asked::Asked,
     body::{BODY_TIME_MAX, Bodies, Body, Upload, busy, read_whole},
-    handler::{Answering, Around, Auth, Caller, Routes, Run},
+    handler::{Answering, Around, Auth, Caller, Origin, Proven, Routes, Run},
     limits::{Group, Limits},
     metrics::{self, OneMore, Running},
     outside::{ClientInfo, DEADLINE, Outside, lane},
@@ -130,7 +130,7 @@ impl Rim {
         };
         let settings = &self.outside.settings;
         let token = match endpoint.auth {
-            Auth::None => None,
+            Auth::None | Auth::Server => None,
             _ => proof::token(&head.headers, &head.uri, settings.token_in_query),
         };
         let call = Call {
@@ -144,6 +144,7 @@ impl Rim {
                 _ => None,
             },
             account: OnceLock::new(),
+            origin: OnceLock::new(),
             first: OnceLock::new(),
             rim: self,
         };
@@ -192,6 +193,8 @@ struct Call {
     service: Option<Arc<Registration>>,
     /// Whom a login names.
     account: OnceLock<String>,
+    /// The server that calls.
+    origin: OnceLock<Origin>,
     /// Set when the caller was proven and admitted, once, however often a transaction runs: the hash of a token
     /// whose first use this is.
     first: OnceLock<Option<[u8; 32]>>,
@@ -253,12 +256,17 @@ impl Call {
             let _ = self.account.set(name);
         }
         self.admit_address()?;
+        if endpoint.auth == Auth::Server {
+            let origin = proof::server(&self.rim.outside, &asked).await?;
+            // Set once: the request is proven once.
+            let _ = self.origin.set(origin);
+        }
         match &endpoint.run {
             Run::Read(_) => self.read(asked).await.map(Begun::Answered),
             Run::Write(_) => self.write(asked).await.map(Begun::Answered),
             Run::Flow(run) => {
-                let (outside, caller) = self.step_out(&asked).await?;
-                Ok(Begun::Flows(run(outside, caller, *asked), FLOW_TIME_MAX))
+                let (outside, caller) = self.clone().step_out(&asked).await?;
+                Ok(Begun::Flows(run(outside, self.proven(caller), *asked), FLOW_TIME_MAX))
             }
             Run::Stream(_) => Err(Error::fault("a stream is not run here")),
         }
@@ -286,7 +294,7 @@ impl Call {
         let work = self.rim.outside.store.read(move |view| {
             let caller = call.prove(view, &asked)?;
             let Run::Read(run) = &call.endpoint.run else { return Err(Error::fault("no reader")) };
-            run(view, call.around(), caller, &mut asked)
+            run(view, call.around(), call.proven(caller), &mut asked)
         });
         let reply = within(DEADLINE, work).await;
         self.confirm().await?;
@@ -299,11 +307,19 @@ impl Call {
         let work = self.rim.outside.store.write(lane, move |tx| {
             let caller = call.prove(tx, &asked)?;
             let Run::Write(run) = &call.endpoint.run else { return Err(Error::fault("no writer")) };
-            run(tx, call.around(), caller, &asked)
+            run(tx, call.around(), call.proven(caller), &asked)
         });
         let reply = within(DEADLINE, work).await;
         self.confirm().await?;
         reply.map(|written| written.value)
+    }
+
+    /// Who calls: a server, or whom the token proved.
+    fn proven(&self, caller: Option<Caller>) -> Proven {
+        match self.origin.get() {
+            Some(origin) => Proven::Server(origin.clone()),
+            None => caller.into(),
+        }
     }
 
     /// What a flow gets.

@@ -33,13 +33,14 @@ use base::{Error, Reply, User};
 use http::Method;
 use protocol::appservice::Registration;
 use ruma::{
-    OwnedUserId,
+    OwnedServerName, OwnedUserId,
     api::{
         IncomingRequest,
         auth_scheme::{
             AccessToken, AccessTokenOptional, AppserviceToken, AppserviceTokenOptional,
             NoAccessToken, NoAuthentication,
         },
+        federation::authentication::ServerSignatures,
         path_builder::PathBuilder as _,
     },
 };
@@ -91,6 +92,51 @@ impl Caller {
     }
 }
 
+/// Another server, proven by the signature of its request (spec: Server-Server API, "Request Authentication").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name.
+    pub server: OwnedServerName,
+}
+
+/// Who calls, as far as it was proven.
+#[derive(Clone, Debug, Default)]
+pub enum Proven {
+    /// Nobody in particular.
+    #[default]
+    Nobody,
+    /// A user, or an application service.
+    Caller(Caller),
+    /// A server.
+    Server(Origin),
+}
+
+impl Proven {
+    /// The user who calls.
+    #[must_use]
+    pub fn caller(self) -> Option<Caller> {
+        match self {
+            Proven::Caller(caller) => Some(caller),
+            Proven::Nobody | Proven::Server(_) => None,
+        }
+    }
+
+    /// The server that calls.
+    #[must_use]
+    pub fn server(self) -> Option<Origin> {
+        match self {
+            Proven::Server(origin) => Some(origin),
+            Proven::Nobody | Proven::Caller(_) => None,
+        }
+    }
+}
+
+impl From<Option<Caller>> for Proven {
+    fn from(caller: Option<Caller>) -> Proven {
+        caller.map_or(Proven::Nobody, Proven::Caller)
+    }
+}
+
 /// The caller of an endpoint without authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct Anyone;
@@ -104,6 +150,8 @@ pub enum Auth {
     Optional,
     /// It ignores them.
     None,
+    /// It refuses requests that no server has signed.
+    Server,
 }
 
 /// `Self` is what a function may take as the caller of an endpoint with ruma's authentication scheme `A`.
@@ -111,33 +159,39 @@ pub trait Who<A>: Sized + Send + 'static {
     /// What the rim has to ask for.
     const AUTH: Auth;
     /// From what was proven; `None` if that is not enough.
-    fn from_proven(caller: Option<Caller>) -> Option<Self>;
+    fn from_proven(proven: Proven) -> Option<Self>;
 }
 
 impl Who<AccessToken> for Caller {
     const AUTH: Auth = Auth::Required;
-    fn from_proven(caller: Option<Caller>) -> Option<Self> {
-        caller
+    fn from_proven(proven: Proven) -> Option<Self> {
+        proven.caller()
     }
 }
 /// Whether it is an application service, the endpoint asks of [`Caller::application_service`].
 impl Who<AppserviceToken> for Caller {
     const AUTH: Auth = Auth::Required;
-    fn from_proven(caller: Option<Caller>) -> Option<Self> {
-        caller
+    fn from_proven(proven: Proven) -> Option<Self> {
+        proven.caller()
     }
 }
 impl Who<AccessTokenOptional> for Option<Caller> {
     const AUTH: Auth = Auth::Optional;
-    fn from_proven(caller: Option<Caller>) -> Option<Self> {
-        Some(caller)
+    fn from_proven(proven: Proven) -> Option<Self> {
+        Some(proven.caller())
+    }
+}
+impl Who<ServerSignatures> for Origin {
+    const AUTH: Auth = Auth::Server;
+    fn from_proven(proven: Proven) -> Option<Self> {
+        proven.server()
     }
 }
 macro_rules! anyone {
     ($($scheme:ty)*) => { $(
         impl Who<$scheme> for Anyone {
             const AUTH: Auth = Auth::None;
-            fn from_proven(_: Option<Caller>) -> Option<Self> {
+            fn from_proven(_: Proven) -> Option<Self> {
                 Some(Anyone)
             }
         }
@@ -157,10 +211,9 @@ pub struct Around<'a> {
 /// A future that gives the answer.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Reply<Response>> + Send>>;
 
-type ReadFn =
-    dyn Fn(&View, Around<'_>, Option<Caller>, &mut Asked) -> Reply<Response> + Send + Sync;
-type WriteFn = dyn Fn(&mut Tx, Around<'_>, Option<Caller>, &Asked) -> Reply<Response> + Send + Sync;
-type FlowFn = dyn Fn(Outside, Option<Caller>, Asked) -> Answering + Send + Sync;
+type ReadFn = dyn Fn(&View, Around<'_>, Proven, &mut Asked) -> Reply<Response> + Send + Sync;
+type WriteFn = dyn Fn(&mut Tx, Around<'_>, Proven, &Asked) -> Reply<Response> + Send + Sync;
+type FlowFn = dyn Fn(Outside, Proven, Asked) -> Answering + Send + Sync;
 type StreamFn = dyn Fn(Outside, Option<Caller>, Asked, Upload) -> Answering + Send + Sync;
 
 /// An endpoint's function, erased.
@@ -300,7 +353,7 @@ impl Routes {
             paths,
             auth,
             Run::Read(Box::new(move |view, around, caller, asked| {
-                f(view, around, caller, std::mem::take(asked))?.render()
+                f(view, around, caller.caller(), std::mem::take(asked))?.render()
             })),
         )
     }
@@ -319,7 +372,7 @@ impl Routes {
             paths,
             auth,
             Run::Write(Box::new(move |tx, around, caller, asked| {
-                f(tx, around, caller, asked.clone())?.render()
+                f(tx, around, caller.caller(), asked.clone())?.render()
             })),
         )
     }
@@ -342,7 +395,7 @@ impl Routes {
             paths,
             auth,
             Run::Flow(Box::new(move |outside, caller, asked| {
-                let answer = f(outside, caller, asked);
+                let answer = f(outside, caller.caller(), asked);
                 Box::pin(async move { answer.await?.render() })
             })),
         )
@@ -385,7 +438,7 @@ impl Routes {
 }
 
 /// Caller and request in the types that the endpoint wants.
-fn open<C, R>(caller: Option<Caller>, asked: &mut Asked) -> Reply<(C, R)>
+fn open<C, R>(caller: Proven, asked: &mut Asked) -> Reply<(C, R)>
 where
     R: IncomingRequest,
     C: Who<R::Authentication>,

@@ -13,6 +13,7 @@ mod asked;
 mod body;
 mod call;
 pub mod client;
+pub mod federation;
 mod finder;
 mod guests;
 mod handler;
@@ -38,7 +39,7 @@ pub use asked::Asked;
 pub use body::{Body, Upload};
 pub use call::Resources;
 pub use finder::Finder;
-pub use handler::{Anyone, Around, Auth, Caller, Routes, Who};
+pub use handler::{Anyone, Around, Auth, Caller, Origin, Proven, Routes, Who};
 pub use outside::{
     ClientInfo, Outside, Registration, RegistrationMode, Settings, Stop, Support, Turn, lane,
 };

@@ -26,6 +26,8 @@ pub struct Outside {
     pub media: media::Library,
     /// The one door out.
     pub egress: egress::Egress,
+    /// Other servers.
+    pub peers: flows::peers::Peers,
     /// Looks at what is behind links; none: switched off.
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.

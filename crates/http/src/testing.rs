@@ -72,6 +72,11 @@ pub(crate) fn outside(
         store: store.clone(),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media: media::Library::open(store.clone(), folder.path()).unwrap(),
+        peers: flows::peers::Peers::new(
+            store.clone(),
+            egress.clone(),
+            flows::peers::Options::default(),
+        ),
         previews: None,
         finder: finder(store, folder),
         mail: None,

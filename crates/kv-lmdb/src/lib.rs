@@ -303,7 +303,11 @@ fn open_trees(env: &Env<WithoutTls>) -> KvResult<Trees> {
             trees.push(rows);
         }
         if empty && state.is_empty(txn)? {
-            state.put(txn, STATE_KEY, &State::default().encode())?;
+            state.put(
+                txn,
+                STATE_KEY,
+                &State { head: kv::LOG_BEGIN, ..State::default() }.encode(),
+            )?;
         }
         Ok(match <[_; Tree::COUNT as usize]>::try_from(trees) {
             Ok(trees) => CommitOrAbort::Commit((trees, state)),

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use kv::{Batch, Engine, KvError, Row, Seq, Tree, Version};
+use kv::{Batch, Engine, KvError, Row, Tree, Version, position};
 use kv_lmdb::{Lmdb, Options};
 
 fn open(dir: &Path) -> Result<Lmdb, KvError> {
@@ -58,10 +58,10 @@ fn compacting_gives_space_back_and_keeps_every_row() {
     assert_eq!((report.rows, report.free_bytes), (101, 0));
     let store = open(dir.path()).unwrap();
     let snapshot = store.snapshot().unwrap();
-    assert_eq!((snapshot.version(), snapshot.head()), (Version(2), Seq(1)));
+    assert_eq!((snapshot.version(), snapshot.head()), (Version(2), position(1)));
     assert_eq!(snapshot.get(Tree(1), &[0, 0, 0, 99]).unwrap().unwrap().as_ref(), [99; 500]);
     put(&store, 0..1, 1);
-    assert_eq!(store.snapshot().unwrap().head(), Seq(2));
+    assert_eq!(store.snapshot().unwrap().head(), position(2));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_bare_data_file_is_a_store() {
     put(&open(&from).unwrap(), 0..100, 50);
     fs::create_dir(&to).unwrap();
     fs::copy(from.join("data.mdb"), to.join("data.mdb")).unwrap();
-    assert_eq!(open(&to).unwrap().snapshot().unwrap().head(), Seq(1));
+    assert_eq!(open(&to).unwrap().snapshot().unwrap().head(), position(1));
     fs::remove_file(to.join("data.mdb")).unwrap();
     assert!(matches!(open(&to), Err(KvError::Corrupt(_))), "it was known to hold data");
 }

@@ -29,7 +29,6 @@ create table if not exists commits (
     changes bytea not null
 );
 create table if not exists format (one smallint primary key check (one = 1), format integer not null);
-insert into log_head (one, version, seq, floor) values (1, 0, 0, 0) on conflict do nothing;
 ";
 
 /// Makes what is missing and refuses what this code cannot read.
@@ -48,7 +47,9 @@ pub(crate) async fn prepare(connection: &Connection) -> Outcome<()> {
     // comes last: where it is, everything is.
     let sql = format!(
         "begin; select pg_advisory_xact_lock({SCHEMA_LOCK}); {TABLES} {trees}
-         insert into format (one, format) values (1, {FORMAT}) on conflict do nothing; commit"
+         insert into log_head (one, version, seq, floor) values (1, 0, {}, 0) on conflict do nothing;
+         insert into format (one, format) values (1, {FORMAT}) on conflict do nothing; commit",
+        kv::LOG_BEGIN.0
     );
     connection.batch(&sql).await?;
     match format_found(connection).await? {

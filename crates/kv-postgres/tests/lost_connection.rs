@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-use kv::{Engine, KvError, Row, Seq, Tree, Verdict, Version};
+use kv::{Engine, KvError, Row, Seq, Tree, Verdict, Version, position};
 use kv_postgres::{Options, Postgres, testing};
 use support::{checked_marks, marked};
 
@@ -141,13 +141,13 @@ fn commit_through(fault: impl FnOnce(Postgres) -> Fault) -> Scene {
 }
 
 fn at(n: u64) -> Verdict {
-    Verdict::At { version: Version(n), first: Seq(n) }
+    Verdict::At { version: Version(n), first: position(n) }
 }
 
 fn is_there_once(scene: Scene, all: u64) {
     assert_eq!(scene.verdicts.unwrap(), [at(2), at(3)]);
     let marks = checked_marks(&scene.direct);
-    assert_eq!((marks[&(0, 1)], marks[&(0, 2)]), (Seq(2), Seq(3)));
+    assert_eq!((marks[&(0, 1)], marks[&(0, 2)]), (position(2), position(3)));
     assert_eq!(marks.len() as u64, all);
     assert_eq!(scene.node.commit(vec![marked((0, 3))]).unwrap(), [at(all + 1)]);
 }
@@ -177,7 +177,7 @@ fn a_commit_that_was_lost_and_overtaken_is_a_fault_and_leaves_nothing() {
     let scene = commit_through(|other| Fault::LoseCommit(Some(other)));
     assert!(matches!(scene.verdicts, Err(KvError::Unavailable(_))), "{:?}", scene.verdicts);
     let marks = checked_marks(&scene.direct);
-    assert_eq!((marks.len(), marks[&(9, 9)]), (2, Seq(2)));
+    assert_eq!((marks.len(), marks[&(9, 9)]), (2, position(2)));
     assert_eq!(scene.node.commit(vec![marked((0, 3))]).unwrap(), [at(3)]);
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use counters::{Ending, increment, read_counter};
-use kv::{Batch, Engine, KvError, Owner, Row, Seq, Tree, Verdict, Version};
+use kv::{Batch, Engine, KvError, Owner, Row, Seq, Tree, Verdict, Version, position};
 use kv_postgres::{Options, Postgres, testing};
 use support::{checked_marks, marked};
 
@@ -107,10 +107,10 @@ fn a_node_is_told_of_the_commits_of_another() {
     let told = listen(&b);
     for n in 1..=20 {
         a.commit(vec![marked((0, n))]).unwrap();
-        hear(&b, &told, Seq(n));
+        hear(&b, &told, position(n));
     }
     b.commit(vec![marked((1, 1)), marked((1, 2))]).unwrap();
-    hear(&b, &told, Seq(22));
+    hear(&b, &told, position(22));
 }
 
 #[test]
@@ -118,11 +118,11 @@ fn a_commit_without_notification_is_found_by_polling() {
     let (url, a, b) = two_nodes();
     let told = listen(&b);
     a.commit(vec![marked((0, 1))]).unwrap();
-    hear(&b, &told, Seq(1));
+    hear(&b, &told, position(1));
     let silent = "begin; update log_head set version = version + 1, seq = seq + 1; \
                   insert into commits values (2, 2, '', '\\x00000000'); commit";
     testing::execute(&url, silent).unwrap();
-    hear(&b, &told, Seq(2));
+    hear(&b, &told, position(2));
 }
 
 #[test]
@@ -133,9 +133,9 @@ fn all_goes_on_when_every_connection_is_cut() {
         let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
                    where datname = current_database() and pid <> pg_backend_pid()";
         testing::execute(&url, cut).unwrap();
-        assert_eq!(a.snapshot().unwrap().head(), Seq(n - 1));
+        assert_eq!(a.snapshot().unwrap().head(), position(n - 1));
         a.commit(vec![marked((0, n))]).unwrap();
-        hear(&b, &told, Seq(n));
+        hear(&b, &told, position(n));
     }
     assert_eq!(checked_marks(&b).len(), 5);
 }
@@ -236,9 +236,9 @@ fn more_snapshots_than_connections_are_unavailable_until_one_ends() {
     let held = (node.snapshot().unwrap(), node.snapshot().unwrap());
     assert!(matches!(node.snapshot(), Err(KvError::Unavailable(_))));
     node.commit(vec![marked((0, 1))]).unwrap();
-    assert_eq!(held.0.head(), Seq(0));
+    assert_eq!(held.0.head(), position(0));
     drop(held.1);
-    assert_eq!(node.snapshot().unwrap().head(), Seq(1));
+    assert_eq!(node.snapshot().unwrap().head(), position(1));
 }
 
 #[test]

@@ -46,6 +46,16 @@ pub struct Owner(pub u128);
 /// A row that only the commit can finish, because it holds the position of a log entry.
 pub type Stamp = Box<dyn FnOnce(Seq) -> (Vec<u8>, Vec<u8>) + Send>;
 
+/// Where the log of a new store begins: its first entry is at the next position. Those up to here are given to
+/// nothing that happens here, so that what happened elsewhere before can be put in front of it.
+pub const LOG_BEGIN: Seq = Seq(1 << 40);
+
+/// The position of the `n`th entry of a log that began at [`LOG_BEGIN`].
+#[must_use]
+pub const fn position(n: u64) -> Seq {
+    Seq(LOG_BEGIN.0 + n)
+}
+
 /// One change of a batch.
 pub enum Row {
     /// Sets a row.

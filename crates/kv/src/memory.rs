@@ -11,8 +11,8 @@ use base::Seq;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Batch, Bytes, Clock, Direction, Engine, KvError, KvResult, Owner, Row, Snapshot, Tree, Verdict,
-    Version, check_key,
+    Batch, Bytes, Clock, Direction, Engine, KvError, KvResult, LOG_BEGIN, Owner, Row, Snapshot,
+    Tree, Verdict, Version, check_key,
 };
 
 /// Rows of a shelf before it is split in two: what a commit copies for each shelf it touches while a
@@ -34,11 +34,17 @@ pub struct Memory {
     listener: RwLock<Option<Listener>>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct State {
     version: Version,
     head: Seq,
     trees: [Arc<Shelves>; Tree::COUNT as usize],
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { version: Version::default(), head: LOG_BEGIN, trees: Default::default() }
+    }
 }
 
 /// One tree: shelves by the smallest key that belongs on them. The first stands at the empty key.

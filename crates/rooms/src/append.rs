@@ -117,6 +117,19 @@ pub fn append_so(
     Ok(placed)
 }
 
+/// An event of a user of this server, hashed, signed and allowed by the room's current state, and not in the room yet:
+/// for what another server has to sign or see first. [`crate::remote::receive`] takes it in.
+///
+/// # Errors
+/// As [`append`].
+pub fn prepare(tx: &Tx, room: Room, new: New) -> Reply<Pdu> {
+    let info = room::info(tx, room)?;
+    let head = room::head(tx, room)?;
+    let version = ground::version(&info)?;
+    let id = room::id(tx, room)?;
+    signed(tx, &version, Some(id), &head, new, Manner::default())
+}
+
 /// Makes a room with its create event.
 ///
 /// # Errors

@@ -33,6 +33,7 @@ pub mod receipt;
 pub mod redact;
 mod redaction;
 mod relate;
+pub mod remote;
 pub mod resolve;
 pub mod send;
 pub mod state;
@@ -46,7 +47,7 @@ pub mod typing;
 pub mod unban;
 pub mod upgrade;
 
-pub use append::{Appended, Manner, New, append, append_as, append_so};
+pub use append::{Appended, Manner, New, append, append_as, append_so, prepare};
 pub use ground::power;
 pub use membership::refresh_profile;
 pub use once::once;

@@ -139,6 +139,19 @@ pub fn place(tx: &mut Tx, room: Room, event: Event, sent_at: UnixMs, at: Announc
     tx.put_new(&BY_TIME, (room, sent_at, event), &());
 }
 
+/// Gives an event that happened elsewhere before this server came a place in front of what is here.
+pub fn place_before(tx: &mut Tx, room: Room, event: Event, sent_at: UnixMs, at: base::Seq) {
+    tx.put_new(&ORDER, (event,), &at);
+    tx.put_new(&TIMELINE, (room, at), &event);
+    tx.put_new(&BY_TIME, (room, sent_at, event), &());
+}
+
+/// Is only the event itself known, and not where it stands in the room?
+#[must_use]
+pub fn is_outlier(row: &EventRow) -> bool {
+    row.after == crate::state::Root::default()
+}
+
 /// Replaces the client's part of an event by its redacted form and announces it.
 pub fn redact(tx: &mut Tx, event: Event, by: Event, client: &str) -> Reply<()> {
     let mut row = tx

@@ -41,6 +41,10 @@ pub enum Kind {
     Delayed = 61,
     /// A user's thread subscriptions.
     ThreadSubscriptions = 62,
+    /// What never changes about a room once this server is in it.
+    RoomInfo = 100,
+    /// Which servers are in a room.
+    Servers = 101,
 }
 
 /// Who owns the rows of a keyspace.

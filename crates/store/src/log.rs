@@ -117,6 +117,20 @@ pub enum Entry {
         /// Which.
         room: Room,
     },
+    /// A room's state changed by more than the event beside this entry, if there is one: by state resolution, when all of
+    /// the state of a room has arrived, or because another server told of a membership (an invite) in a room that this
+    /// server is not in.
+    State {
+        /// Where.
+        room: Room,
+        /// Whose membership it changed, if it did.
+        target: Option<User>,
+    },
+    /// Something waits for another server that is no event: a message for a device, a change of a device list.
+    Outbound {
+        /// The name of the server.
+        server: String,
+    },
 }
 
 struct Line {

@@ -1,6 +1,6 @@
 //! Reading rooms: what every domain needs of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Error, Event, Reply, Room, Seq, User};
 use kv::Direction;
@@ -10,19 +10,23 @@ use serde::Deserialize;
 use crate::{
     event::{self, Stored},
     schema::{
-        HEADS, Head, MEMBERS, MEMBERS_IN_ORDER, Member, Membership, ROOM_IDS, ROOMS, ROOMS_OF,
-        RoomInfo, Standing, TIMELINE,
+        HEADS, Head, MEMBERS, MEMBERS_IN_ORDER, Member, Membership, PARTIAL, ROOM_IDS, ROOMS,
+        ROOMS_OF, RoomInfo, SERVERS, Standing, TIMELINE, TURNS, Turn,
     },
     state::{self, Root},
+    user,
     view::{CacheSpace, Tx, View},
 };
 
-static INFOS: CacheSpace = CacheSpace { tag: 4, owned: None };
+static INFOS: CacheSpace = CacheSpace { tag: 4, owned: Some(crate::Kind::RoomInfo) };
 static JOINED: CacheSpace = CacheSpace { tag: 5, owned: Some(crate::Kind::RoomsOf) };
+static SERVERS_OF: CacheSpace = CacheSpace { tag: 120, owned: Some(crate::Kind::Servers) };
 static ROOMS_OF_USER: CacheSpace = CacheSpace { tag: 6, owned: Some(crate::Kind::RoomsOf) };
 
 /// Rooms of one user: more than anyone has, yet a bound for one read.
 pub const ROOMS_OF_MAX: usize = 100_000;
+/// What a server's name costs beside its text.
+const SERVER_OVERHEAD: usize = 48;
 /// Members of one room read at once.
 pub const MEMBERS_MAX: usize = 1_000_000;
 
@@ -82,7 +86,62 @@ pub fn set_member(tx: &mut Tx, room: Room, user: User, member: Member) -> Reply<
     }
     tx.put(&MEMBERS, (room, user), &member);
     tx.put(&MEMBERS_IN_ORDER, (room, group(member.standing), member.event), &user);
+    let was = old.is_some_and(|old| old.standing == Standing::Join);
+    let is = member.standing == Standing::Join;
+    if was != is {
+        count_server(tx, room, user, is)?;
+    }
     Ok(old)
+}
+
+fn count_server(tx: &mut Tx, room: Room, user: User, more: bool) -> Reply<()> {
+    let key = (room, user::id(tx, user)?.server_name().as_str().to_owned());
+    let before = tx.get(&SERVERS, key.clone())?.unwrap_or_default();
+    match if more { before + 1 } else { before.saturating_sub(1) } {
+        0 => tx.delete(&SERVERS, key),
+        now => tx.put(&SERVERS, key, &now),
+    }
+    Ok(())
+}
+
+/// Forgets how a user stands to a room: they are not in its state any more.
+pub fn unset_member(tx: &mut Tx, room: Room, user: User) -> Reply<Option<Member>> {
+    let old = tx.get(&MEMBERS, (room, user))?;
+    if let Some(old) = old {
+        tx.delete(&MEMBERS_IN_ORDER, (room, group(old.standing), old.event));
+        tx.delete(&MEMBERS, (room, user));
+        if old.standing == Standing::Join {
+            count_server(tx, room, user, false)?;
+        }
+    }
+    Ok(old)
+}
+
+/// The servers that have somebody in the room, this one among them. While only part of the room's state is here, those
+/// that another server named count too.
+pub fn servers(view: &View, room: Room) -> Reply<Arc<BTreeSet<String>>> {
+    let known = view.cached(&SERVERS_OF, u128::from(room.0), |view| {
+        let rows: Vec<((Room, String), u64)> = view.under(&SERVERS, (room,), MEMBERS_MAX)?;
+        let names: BTreeSet<String> = rows.into_iter().map(|((_, server), _)| server).collect();
+        let bytes = names.iter().map(|name| name.len() + SERVER_OVERHEAD).sum();
+        Ok((names, bytes))
+    })?;
+    match view.get(&PARTIAL, (room,))? {
+        None => Ok(known),
+        Some(partial) => Ok(Arc::new(known.union(&partial.servers).cloned().collect())),
+    }
+}
+
+/// Is a user of this server joined to the room? If not, its events go by unseen, and coming in takes another server.
+pub fn is_resident(view: &View, room: Room) -> Reply<bool> {
+    view.has(&SERVERS, (room, view.server_name().as_str().to_owned()))
+}
+
+/// The state around an event of the timeline, as the room had it when the event came: at most places that is the state
+/// around the event itself.
+pub fn turn(view: &View, at: Seq, event: &Stored) -> Reply<Turn> {
+    let turn = view.get(&TURNS, (event.row.room, at))?;
+    Ok(turn.unwrap_or(Turn { before: event.row.before, after: event.row.after }))
 }
 
 /// The first members by the order of their member events, at most `limit`: those who are joined or invited, or (`here`
@@ -215,7 +274,7 @@ pub fn last_at(view: &View, room: Room, upto: Seq) -> Reply<Option<(Seq, base::E
 /// The room's state at a position: after the last event at or before it.
 pub fn state_at(view: &View, room: Room, upto: Seq) -> Reply<Root> {
     match last_at(view, room, upto)? {
-        Some((_, event)) => Ok(event::load(view, event)?.row.after),
+        Some((at, event)) => Ok(turn(view, at, &*event::load(view, event)?)?.after),
         None => Ok(Root::default()),
     }
 }

@@ -225,7 +225,14 @@ impl Sleepers {
             | Entry::Guests { .. }
             | Entry::Directory { .. }
             | Entry::Notice { .. }
+            | Entry::Outbound { .. }
             | Entry::DevicesGone { .. } => {}
+            Entry::State { room, target } => {
+                self.wake_room(*room);
+                if let Some(target) = target {
+                    self.wake_user(*target);
+                }
+            }
             Entry::Receipt { user, private: true, .. }
             | Entry::AccountData { user, .. }
             | Entry::ToDevice { user, .. }

@@ -3,7 +3,7 @@
 use super::{
     A, B, Pairs, Subject, accepted, commit, delete, entry, get, log, on, put, rows, scan, version,
 };
-use crate::{Batch, Direction, Owner, Row, Seq, Tree, Verdict, Version};
+use crate::{Batch, Direction, Owner, Row, Tree, Verdict, Version, position};
 
 pub(super) fn positions_are_dense(subject: &mut dyn Subject) {
     let engine = subject.engine();
@@ -21,15 +21,19 @@ pub(super) fn positions_are_dense(subject: &mut dyn Subject) {
         for (n, (verdict, count)) in verdicts.iter().zip(*counts).enumerate() {
             let (version, first) = accepted(*verdict).unwrap();
             assert_eq!(version.0, before.0 + n as u64 + 1, "round {round}: versions are dense");
-            assert_eq!(first, Seq(next), "round {round}: the first entry, or the next to come");
+            assert_eq!(
+                first,
+                position(next),
+                "round {round}: the first entry, or the next to come"
+            );
             for _ in 0..*count {
-                let at = next.to_be_bytes();
+                let at = position(next).0.to_be_bytes();
                 expected.push((at.to_vec(), [&b"entry"[..], &at].concat()));
                 next += 1;
             }
         }
         let snapshot = engine.snapshot().unwrap();
-        assert_eq!(snapshot.head(), Seq(next - 1));
+        assert_eq!(snapshot.head(), position(next - 1));
         assert_eq!(log(&*snapshot), expected);
     }
 }
@@ -51,7 +55,8 @@ pub(super) fn stamped_rows(subject: &mut dyn Subject) {
     engine.commit(vec![two(), two()]).unwrap();
     let found = scan(&*engine.snapshot().unwrap(), B, b"", b"z", Direction::Forward, 99);
     let wanted: Pairs = (1..=4_u64)
-        .map(|n| ([b"at/", &n.to_be_bytes()[..]].concat(), n.to_string().into_bytes()))
+        .map(|n| position(n).0)
+        .map(|seq| ([b"at/", &seq.to_be_bytes()[..]].concat(), seq.to_string().into_bytes()))
         .collect();
     assert_eq!(found, wanted);
 }
@@ -60,16 +65,16 @@ pub(super) fn log_rows_can_go(subject: &mut dyn Subject) {
     let engine = subject.engine();
     let entries = (0..4).map(|_| entry("kept")).collect();
     commit(engine, Batch { entries, ..Batch::default() });
-    let at = |n: u64| n.to_be_bytes();
+    let at = |n: u64| position(n).0.to_be_bytes();
     commit(engine, rows(vec![delete(Tree::LOG, &at(4)), put(Tree::LOG, &at(2), b"erased")]));
     let snapshot = engine.snapshot().unwrap();
     assert_eq!(get(&*snapshot, Tree::LOG, &at(4)), None);
     assert_eq!(get(&*snapshot, Tree::LOG, &at(2)).unwrap(), b"erased");
-    assert_eq!(snapshot.head(), Seq(4), "an erased entry's position is still taken");
+    assert_eq!(snapshot.head(), position(4), "an erased entry's position is still taken");
     drop(snapshot);
     subject.reopen();
     let one = Batch { entries: vec![entry("next")], ..Batch::default() };
-    assert_eq!(commit(subject.engine(), one).1, Seq(5));
+    assert_eq!(commit(subject.engine(), one).1, position(5));
 }
 
 pub(super) fn conflicts(subject: &mut dyn Subject) {
@@ -82,7 +87,7 @@ pub(super) fn conflicts(subject: &mut dyn Subject) {
     let verdicts = engine.commit(vec![late, other]).unwrap();
     assert_eq!(verdicts[0], Verdict::Conflict);
     let (_, first) = accepted(verdicts[1]).unwrap();
-    assert_eq!(first, Seq(2), "a refused batch takes no position");
+    assert_eq!(first, position(2), "a refused batch takes no position");
     let snapshot = engine.snapshot().unwrap();
     assert_eq!(get(&*snapshot, A, b"late"), None, "nothing of a refused batch is written");
     assert!(get(&*snapshot, A, b"other").is_some());
@@ -123,7 +128,7 @@ pub(super) fn conflicts_within_a_group(subject: &mut dyn Subject) {
     let there: Vec<bool> =
         [b"a", b"b", b"c", b"d", b"e"].iter().map(|k| get(&*snapshot, A, *k).is_some()).collect();
     assert_eq!(there, taken);
-    assert_eq!(snapshot.head(), Seq(3));
+    assert_eq!(snapshot.head(), position(3));
 }
 
 pub(super) fn blind_writes(subject: &mut dyn Subject) {

@@ -1,11 +1,11 @@
 //! What goes in comes out, in order.
 
 use super::{A, B, Subject, commit, delete, entry, everything, get, now, put, rows, scan, version};
-use crate::{Batch, Direction, KEY_BYTES_MAX, KvError, Row, Seq, Tree, Version};
+use crate::{Batch, Direction, KEY_BYTES_MAX, KvError, LOG_BEGIN, Row, Tree, Version};
 
 pub(super) fn empty_engine(subject: &mut dyn Subject) {
     let snapshot = subject.engine().snapshot().unwrap();
-    assert_eq!((snapshot.head(), snapshot.version()), (Seq::ZERO, Version(0)));
+    assert_eq!((snapshot.head(), snapshot.version()), (LOG_BEGIN, Version(0)));
     assert!(everything(&*snapshot).iter().all(Vec::is_empty));
     assert_eq!(get(&*snapshot, A, b"nothing"), None);
     assert!(!subject.engine().name().is_empty());
@@ -163,7 +163,7 @@ pub(super) fn impossible_batches(subject: &mut dyn Subject) {
         assert!(matches!(refused, KvError::Unavailable(_)), "{refused}");
     }
     let snapshot = engine.snapshot().unwrap();
-    assert_eq!((snapshot.version(), snapshot.head()), (before, Seq::ZERO));
+    assert_eq!((snapshot.version(), snapshot.head()), (before, LOG_BEGIN));
     assert!(everything(&*snapshot).iter().all(Vec::is_empty));
     assert!(snapshot.get(no_tree, b"k").is_err());
     assert!(snapshot.scan(no_tree, b"a", b"b", Direction::Forward, 1).is_err());

@@ -6,6 +6,7 @@
 mod account;
 mod appservice;
 mod authority;
+mod federation;
 #[cfg(test)]
 mod golden;
 mod media;
@@ -18,6 +19,7 @@ mod timed;
 pub use account::*;
 pub use appservice::*;
 pub use authority::*;
+pub use federation::*;
 pub use media::*;
 pub use moderation::*;
 pub use push::*;

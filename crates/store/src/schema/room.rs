@@ -22,8 +22,9 @@ pub static EVENT_IDS: Keyspace<(String,), Event> =
 pub static ALIASES: Keyspace<(String,), Alias> =
     Keyspace::new(NAME_TREE, 4, "aliases", Owned::Each);
 
-/// What never changes about a room.
-pub static ROOMS: Keyspace<(Room,), RoomInfo> = Keyspace::new(ROOM_TREE, 1, "rooms", Owned::Nobody);
+/// What never changes about a room. Of a room that this server only heard of it may be incomplete.
+pub static ROOMS: Keyspace<(Room,), RoomInfo> =
+    Keyspace::new(ROOM_TREE, 1, "rooms", Owned::First(Kind::RoomInfo));
 /// Where a room's event graph and state stand.
 pub static HEADS: Keyspace<(Room,), Head> =
     Keyspace::new(ROOM_TREE, 2, "heads", Owned::First(Kind::Room));
@@ -99,7 +100,7 @@ pub struct RoomInfo {
     pub id: String,
     /// Room version, for example `12`.
     pub version: String,
-    /// The create event.
+    /// The create event; 0 if this server only heard of the room and has not seen it.
     pub create: Event,
     /// `m.federate` of the create event.
     pub federate: bool,

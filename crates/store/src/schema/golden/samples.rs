@@ -45,6 +45,7 @@ pub(super) fn all() -> Vec<Sample> {
         appservices(),
         timed(),
         moderation(),
+        federation(),
     ]
     .into_iter()
     .flatten()
@@ -428,6 +429,26 @@ fn moderation() -> Vec<Sample> {
     ]
 }
 
+fn federation() -> Vec<Sample> {
+    let server = || text("b.example");
+    let turn = Turn { before: root(0xB1), after: root(0xB2) };
+    let partial = Partial { join: Event(B), via: server(), servers: [server()].into() };
+    let judged = |why| Judged { why, rule: text("5: not joined") };
+    let staged = Staged { origin: server(), at: AT, pdu: text("{}") };
+    let transaction = Transaction { id: text("t"), refused: vec![(text("$e"), text("no"))] };
+    let received = Received { transactions: vec![transaction] };
+    vec![
+        sample(&SERVERS, 1, (Room(A), server()), B),
+        sample(&TURNS, 1, (Room(A), Seq(B)), turn),
+        sample(&GAPS, 1, (Room(A), text("$e")), Event(B)),
+        sample(&PARTIAL, 1, (Room(A),), partial),
+        sample(&JUDGED, 1, (Event(A),), judged(Why::AuthEvents)),
+        sample(&JUDGED, 2, (Event(A),), judged(Why::Policy)),
+        sample(&STAGED, 1, (Room(A), B), staged),
+        sample(&RECEIVED, 1, (server(),), received),
+    ]
+}
+
 /// Every kind of log entry.
 pub(super) fn entries() -> Vec<(&'static str, Entry)> {
     let (room, event, user) = (Room(A), Event(B), User(300));
@@ -452,6 +473,9 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("notice", Entry::Notice { notice: A }),
         ("gone", Entry::DevicesGone { user, after: [0xC7; 16] }),
         ("forgotten", Entry::Forgotten { user, room }),
+        ("state", Entry::State { room, target: None }),
+        ("state.2", Entry::State { room, target: Some(user) }),
+        ("outbound", Entry::Outbound { server: text("b.example") }),
     ]
 }
 

@@ -1,0 +1,14 @@
+//! The Server-Server API: what other servers ask of this one (spec: Server-Server API).
+
+use crate::Routes;
+
+mod handshake;
+mod keys;
+mod reading;
+mod transactions;
+
+/// All endpoints of the Server-Server API.
+#[must_use]
+pub fn routes() -> Routes {
+    keys::routes().and(transactions::routes()).and(reading::routes()).and(handshake::routes())
+}

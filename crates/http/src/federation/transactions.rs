@@ -1,0 +1,7 @@
+//! What other servers send (spec: Server-Server API, "Transactions").
+
+use crate::Routes;
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+}
