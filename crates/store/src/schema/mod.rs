@@ -6,11 +6,14 @@
 mod account;
 mod appservice;
 mod authority;
+mod destinations;
+mod encryption;
 mod federation;
 #[cfg(test)]
 mod golden;
 mod media;
 mod moderation;
+mod peers;
 mod push;
 mod room;
 mod threepid;

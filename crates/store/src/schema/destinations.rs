@@ -1,0 +1,1 @@
+//! How far other servers have been told, and what waits for them.

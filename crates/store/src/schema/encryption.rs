@@ -1,0 +1,1 @@
+//! Keys of devices and users, and the backup of room keys.
