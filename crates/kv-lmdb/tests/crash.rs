@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use kv::{Batch, Direction, Engine, Row, Snapshot, Tree, Verdict};
+use kv::{Batch, Direction, Engine, Row, Snapshot, Tree, Verdict, position};
 use kv_lmdb::{Durability, Lmdb, Options};
 
 const DIR: &str = "ALTHING_TEST_CRASH_DIR";
@@ -129,9 +129,9 @@ fn look(dir: &Path, acks: &[Ack]) {
     let log = snapshot.scan(Tree::LOG, b"", &end, Direction::Forward, usize::MAX).unwrap();
     let wanted: Vec<u64> =
         (1..=count).flat_map(|n| std::iter::repeat_n(n, entries_of(n) as usize)).collect();
-    assert_eq!(snapshot.head().0, wanted.len() as u64);
+    assert_eq!(snapshot.head(), position(wanted.len() as u64));
     assert_eq!(log.len(), wanted.len(), "each entry exactly once");
-    for (((key, value), batch), seq) in log.iter().zip(&wanted).zip(1_u64..) {
+    for (((key, value), batch), seq) in log.iter().zip(&wanted).zip(position(1).0..) {
         assert!(key[..] == seq.to_be_bytes() && value[..] == batch.to_be_bytes(), "entry {seq}");
     }
     for ack in acks {

@@ -65,7 +65,9 @@ pub async fn advance(store: &Store, follower: &Arc<dyn Follower>, at: Option<Seq
     let (key, reader) = (id.clone(), follower.clone());
     let Read { stored, upto, wanted } = store
         .read(move |view| {
-            let stored = view.get(&CURSORS, (key,))?.unwrap_or_default();
+            // A log that began late has nothing before its beginning.
+            let begun = kv::LOG_BEGIN.min(view.head());
+            let stored = view.get(&CURSORS, (key,))?.unwrap_or(begun);
             read(view, &*reader, stored, at.unwrap_or(stored).max(stored))
         })
         .await?;
