@@ -79,6 +79,8 @@ struct Slot {
     doubtful: bool,
     /// It is served as one of the doubtful.
     tried: bool,
+    /// It was heard of while it was served.
+    heard: bool,
     list: VecDeque<Item>,
     ephemeral: Ephemeral,
     /// As it was last written, or will be; `None`: not read yet.
@@ -98,6 +100,7 @@ impl Slot {
             behind: false,
             doubtful: false,
             tried: false,
+            heard: false,
             list: VecDeque::new(),
             ephemeral: Ephemeral::default(),
             row: None,
@@ -201,7 +204,7 @@ impl Desk {
         let server = next.or_else(|| inner.ready.pop_front())?;
         inner.served += 1;
         if let Some(slot) = inner.slots.get_mut(&server) {
-            (slot.step, slot.tried) = (Step::Served, tried);
+            (slot.step, slot.tried, slot.heard) = (Step::Served, tried, false);
         }
         Some(server)
     }
@@ -299,13 +302,17 @@ impl Desk {
             slot.row = row;
         }
         inner.end(server, Step::Resting(until));
+        if inner.slots.get(server).is_some_and(|slot| slot.heard) {
+            inner.wake(server);
+        }
     }
 
-    /// It was heard of, or those whose time has come are to be tried.
+    /// It was heard of.
     pub(super) fn wake(&self, server: &str) {
         let mut inner = self.inner.lock();
         if let Some(slot) = inner.slots.get_mut(server) {
             slot.doubtful = false;
+            slot.heard = true;
         }
         inner.wake(server);
     }

@@ -47,7 +47,7 @@ async fn of_receipts_the_newest_of_each_thread_is_told_and_private_ones_never() 
     let room = world.room(alice);
     world.comes(room, "@bob:b.org", true);
     world.wire.go_down("b.org");
-    let running = world.start();
+    let running = world.start().await;
     let first = world.say(room, alice, "0");
     world.wire.until(|wire| wire.tried("b.org").len() == 1).await;
     let (second, third) = (world.say(room, alice, "1"), world.say(room, alice, "2"));
@@ -72,7 +72,7 @@ async fn of_receipts_the_newest_of_each_thread_is_told_and_private_ones_never() 
 async fn a_message_for_devices_waits_until_it_was_acknowledged() {
     let world = World::new();
     world.wire.go_down("b.org");
-    let running = world.start();
+    let running = world.start().await;
     world.write(|tx| {
         store::outbox::put(tx, "b.org", json!({ "message_id": "m1" }).to_string());
         Ok(())
@@ -103,7 +103,7 @@ async fn changes_of_devices_name_the_change_before_them() {
             Ok(())
         });
     };
-    let running = world.start();
+    let running = world.start().await;
     changed("A", true);
     world.comes(room, "@bob:b.org", true);
     for (device, there) in [("B", true), ("A", false)] {
@@ -127,7 +127,7 @@ async fn who_types_here_is_told_of_and_who_types_elsewhere_is_not() {
     let room = world.room(alice);
     world.comes(room, "@bob:b.org", true);
     let bob = world.user("@bob:b.org");
-    let running = world.start();
+    let running = world.start().await;
     let told = || of_kind(world.wire.edus("b.org"), "m.typing");
     world.store.set_typing(room, bob, Some(UnixMs(u64::MAX)));
     world.store.set_typing(room, alice, Some(UnixMs(u64::MAX)));
@@ -149,7 +149,7 @@ async fn who_shares_a_room_is_told_who_is_present() {
     let alice = world.user("@alice:x.org");
     let room = world.room(alice);
     world.comes(room, "@bob:b.org", true);
-    let running = world.start();
+    let running = world.start().await;
     let status = Some("here".to_owned());
     world.store.set_presence(alice, "A", PresenceState::Online, status, &Arc::from([room]));
     let told = || of_kind(world.wire.edus("b.org"), "m.presence");

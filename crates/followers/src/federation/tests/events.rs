@@ -11,8 +11,7 @@ async fn whoever_is_in_the_room_is_told_in_order_what_users_of_this_server_do() 
     let world = World::new();
     let alice = world.user("@alice:x.org");
     let (room, other) = (world.room(alice), world.room(alice));
-    let running = world.start();
-    world.say(room, alice, "too early");
+    let running = world.start().await;
     world.comes(room, "@bob:b.org", true);
     for n in 0..120 {
         world.say(room, alice, &n.to_string());
@@ -33,7 +32,7 @@ async fn who_is_put_out_is_told_so_and_nothing_after_that() {
     let world = World::new();
     let alice = world.user("@alice:x.org");
     let room = world.room(alice);
-    let running = world.start();
+    let running = world.start().await;
     for id in ["@bob:b.org", "@carol:c.org"] {
         world.comes(room, id, true);
     }
@@ -58,8 +57,7 @@ async fn who_was_down_gets_everything_in_order_beginning_with_the_same_transacti
     world.comes(room, "@bob:b.org", true);
     world.comes(room, "@carol:c.org", true);
     world.wire.go_down("b.org");
-    let running = world.start();
-    world.begun().await;
+    let running = world.start().await;
     world.say(room, alice, "0");
     world.wire.until(|wire| wire.tried("b.org").len() == 1).await;
     for n in 1..700 {
@@ -87,7 +85,7 @@ async fn who_is_slow_misses_nothing_and_gets_nothing_twice() {
     let room = world.room(alice);
     world.comes(room, "@bob:b.org", true);
     world.comes(room, "@carol:c.org", true);
-    let running = world.start();
+    let running = world.start().await;
     world.wire.hold("b.org");
     for n in 0..1_300 {
         world.say(room, alice, &n.to_string());
@@ -108,8 +106,7 @@ async fn after_a_restart_the_same_transaction_is_sent_again_and_then_the_rest() 
     let room = world.room(alice);
     world.comes(room, "@bob:b.org", true);
     world.wire.go_down("b.org");
-    let running = world.start();
-    world.begun().await;
+    let running = world.start().await;
     world.say(room, alice, "0");
     world.wire.until(|wire| wire.tried("b.org").len() == 1).await;
     world.say(room, alice, "1");
@@ -117,7 +114,7 @@ async fn after_a_restart_the_same_transaction_is_sent_again_and_then_the_rest() 
     assert!(world.row("b.org").unwrap().sending.is_some());
     world.say(room, alice, "2");
     world.wire.go_down("nobody");
-    let running = world.start();
+    let running = world.start().await;
     world.wire.come_back("b.org");
     world.now.lock().0 += 10_000_000;
     world.wire.until(|wire| wire.texts("b.org").len() == 3).await;
@@ -130,7 +127,7 @@ async fn after_a_restart_the_same_transaction_is_sent_again_and_then_the_rest() 
     // Nothing is sent again, and nothing is lost, when there is another start.
     let before = world.wire.tried("b.org").len();
     world.say(room, alice, "3");
-    let running = world.start();
+    let running = world.start().await;
     world.wire.until(|wire| wire.texts("b.org").len() == 4).await;
     assert_eq!(world.wire.tried("b.org").len(), before + 1);
     running.stop().await;

@@ -140,9 +140,11 @@ impl World {
         World { store, now, wire: Fake::new() }
     }
 
-    pub(super) fn start(&self) -> Federation {
+    pub(super) async fn start(&self) -> Federation {
         let (store, wire) = (self.store.clone(), self.wire.clone());
-        Federation::start(Outlet { store, wire, alone: true })
+        let running = Federation::start(Outlet { store, wire, alone: true });
+        self.begun().await;
+        running
     }
 
     pub(super) fn write<T: Send + 'static>(
@@ -226,7 +228,7 @@ impl World {
     }
 
     /// Waits until it is written down where the log is read from.
-    pub(super) async fn begun(&self) {
+    async fn begun(&self) {
         let has = || self.store.read_here(|view| view.has(&CURSORS, (CURSOR.to_owned(),)));
         let mut head = self.store.watch_head();
         while !has().unwrap() {
