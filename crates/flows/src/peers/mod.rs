@@ -1,17 +1,37 @@
 //! Other servers: how they are found, asked, and known by their keys (spec: Server-Server API, "Resolving server names",
 //! "Retrieving server keys", "Request Authentication").
 
-use std::{fmt, sync::Arc, time::Duration};
+pub mod discovery;
+mod health;
+mod unanswered;
+mod wire;
 
-use base::{Error, Refusal};
+use std::sync::Arc;
+
+use base::{Error, Refusal, UnixMs};
+use bytes::Bytes;
 use egress::Egress;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use metrics::counter;
 use protocol::Pdu;
 use ruma::{
     OwnedServerName, RoomVersionId, ServerName,
-    api::{OutgoingRequest, federation::authentication::ServerSignatures},
+    api::{
+        IncomingResponseExt as _, OutgoingBody as _, OutgoingRequest,
+        federation::authentication::ServerSignatures, path_builder::SinglePath,
+    },
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::Store;
+use tokio::{sync::broadcast, time::timeout};
+use url::Url;
+
+pub use unanswered::{Said, Unanswered};
+pub use wire::{Patience, Wire};
+
+use health::Health;
+use wire::World;
 
 /// What the operator decided about other servers.
 #[derive(Clone, Debug, Default)]
@@ -27,114 +47,30 @@ pub struct Options {
 pub struct Peers(Arc<Inner>);
 
 struct Inner {
-    #[expect(dead_code)]
     store: Store,
-    #[expect(dead_code)]
-    egress: Egress,
-    #[expect(dead_code)]
+    wire: Arc<dyn Wire>,
     options: Options,
+    health: Health,
+    returned: broadcast::Sender<OwnedServerName>,
 }
 
-/// A refusal of another server.
-#[derive(Clone, Debug)]
-pub struct Said {
-    /// The HTTP status.
-    pub status: u16,
-    /// The error code; empty if there is none.
-    pub errcode: String,
-    /// Text for a person.
-    pub message: String,
-}
-
-/// Why a server gave no answer that can be used.
-#[derive(Clone, Debug)]
-pub enum Unanswered {
-    /// It answered that it does not.
-    Refused(Said),
-    /// It cannot be reached, or what came is no answer.
-    Silent(String),
-    /// It could not be reached lately, and is not asked before its time has come.
-    Resting,
-    /// This server does not talk to that one, by decision of the operator.
-    Barred,
-}
-
-impl Unanswered {
-    /// Might asking later help?
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Unanswered::Refused(said) => said.status >= 500 || said.status == 429,
-            Unanswered::Silent(_) | Unanswered::Resting => true,
-            Unanswered::Barred => false,
-        }
-    }
-}
-
-impl fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unanswered::Refused(said) => write!(f, "it refused: {} {}", said.errcode, said.message),
-            Unanswered::Silent(why) => write!(f, "it gave no answer: {why}"),
-            Unanswered::Resting => f.write_str("it could not be reached lately"),
-            Unanswered::Barred => f.write_str("this server does not talk to it"),
-        }
-    }
-}
-
-/// What a client is told when the server that was needed did not help.
-impl From<Unanswered> for Error {
-    fn from(why: Unanswered) -> Error {
-        match why {
-            Unanswered::Refused(said) if said.status < 500 => {
-                Error::refused(said.status, known(&said.errcode), said.message)
-            }
-            Unanswered::Barred => Error::forbidden("this server does not talk to that one"),
-            other => Error::refused(502, "M_UNKNOWN", format!("the other server: {other}")),
-        }
-    }
-}
-
-/// An error code of the spec, as far as clients may be told it.
-fn known(errcode: &str) -> &'static str {
-    const KNOWN: [&str; 11] = [
-        "M_FORBIDDEN",
-        "M_NOT_FOUND",
-        "M_INVITE_BLOCKED",
-        "M_INCOMPATIBLE_ROOM_VERSION",
-        "M_UNABLE_TO_AUTHORISE_JOIN",
-        "M_UNABLE_TO_GRANT_JOIN",
-        "M_UNSUPPORTED_ROOM_VERSION",
-        "M_LIMIT_EXCEEDED",
-        "M_INVALID_PARAM",
-        "M_BAD_STATE",
-        "M_UNRECOGNIZED",
-    ];
-    KNOWN.iter().find(|known| **known == errcode).copied().unwrap_or("M_UNKNOWN")
-}
-
-/// How long an answer may take, and whether a server that could not be reached lately is asked all the same.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For the whole exchange.
-    pub timeout: Duration,
-    /// Asks a resting server too: somebody waits for it, or it has just been heard of.
-    pub insist: bool,
-    /// The largest answer, bytes.
-    pub body_max: usize,
-}
-
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience { timeout: Duration::from_secs(30), insist: false, body_max: 16 << 20 }
-    }
-}
+/// Servers that came back and whom somebody was not told about yet. Who misses some asks when their time has come.
+const RETURNED_MAX: usize = 256;
+/// The text of another server's error that is kept, bytes.
+const MESSAGE_BYTES_MAX: usize = 1_000;
 
 impl Peers {
     /// Asks nobody yet.
     #[must_use]
     pub fn new(store: Store, egress: Egress, options: Options) -> Peers {
-        Peers(Arc::new(Inner { store, egress, options }))
+        Peers::with_wire(store, options, Arc::new(World::new(egress)))
+    }
+
+    /// Reaches other servers in another way than over the network.
+    #[must_use]
+    pub fn with_wire(store: Store, options: Options, wire: Arc<dyn Wire>) -> Peers {
+        let (health, returned) = (Health::default(), broadcast::Sender::new(RETURNED_MAX));
+        Peers(Arc::new(Inner { store, wire, options, health, returned }))
     }
 
     /// Asks a server, with a signed request.
@@ -148,10 +84,143 @@ impl Peers {
         patience: Patience,
     ) -> Result<R::IncomingResponse, Unanswered>
     where
-        R: OutgoingRequest<Authentication = ServerSignatures> + Send,
+        R: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath> + Send,
     {
-        let _ = (to, request, patience);
-        Err(Unanswered::Barred)
+        let odd = |e: &dyn std::fmt::Display| Unanswered::Silent(format!("no such request: {e}"));
+        let made = request.try_into_http_request_inner("https://server", ());
+        let (head, body) = made.map_err(|e| odd(&e))?.into_parts();
+        let body: Vec<u8> = body.try_into_buf().map_err(|e| odd(&e.into()))?;
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let response = self.ask(to, head.method, target, body.into(), patience).await?;
+        let (head, body) = response.into_parts();
+        R::IncomingResponse::try_from_http_response(Response::from_parts(head, body.as_ref()))
+            .map_err(|e| Unanswered::Silent(format!("what came is no answer: {e}")))
+    }
+
+    /// Gets what is not JSON from a server, with a signed request: headers and the whole body, within
+    /// [`Patience::body_max`].
+    ///
+    /// # Errors
+    /// See [`Unanswered`].
+    pub async fn fetch(
+        &self,
+        to: &ServerName,
+        path_and_query: &str,
+        patience: Patience,
+    ) -> Result<(HeaderMap, Bytes), Unanswered> {
+        let response = self.ask(to, Method::GET, path_and_query, Bytes::new(), patience).await?;
+        let (head, body) = response.into_parts();
+        Ok((head.headers, body))
+    }
+
+    /// A server speaks to us: it is there, and need not rest.
+    pub fn heard_from(&self, server: &ServerName) {
+        if self.0.health.is_there(server) {
+            // Nobody listening is no error.
+            let _ = self.0.returned.send(server.to_owned());
+        }
+    }
+
+    /// Until when a server rests, if it does: it is not asked before, unless somebody insists.
+    #[must_use]
+    pub fn rests_until(&self, server: &ServerName) -> Option<UnixMs> {
+        self.0.health.rests(server, self.0.store.now())
+    }
+
+    /// Servers that had rested and were heard from again, as it happens.
+    #[must_use]
+    pub fn returned(&self) -> broadcast::Receiver<OwnedServerName> {
+        self.0.returned.subscribe()
+    }
+
+    /// Figures for metrics: name and value.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
+        let resting = self.0.health.resting(self.0.store.now());
+        vec![("althing_peers_resting", resting as f64)]
+    }
+
+    /// Sends a signed request and gives back what came with a status of success.
+    async fn ask(
+        &self,
+        to: &ServerName,
+        method: Method,
+        target: &str,
+        body: Bytes,
+        patience: Patience,
+    ) -> Result<Response<Bytes>, Unanswered> {
+        let reply = self.try_ask(to, method, target, body, patience).await;
+        let outcome = match &reply {
+            Ok(_) => "answered",
+            Err(Unanswered::Refused(_)) => "refused",
+            Err(Unanswered::Silent(_)) => "silent",
+            Err(Unanswered::Resting) => "resting",
+            Err(Unanswered::Barred) => "barred",
+        };
+        counter!("althing_peers_requests_total", "outcome" => outcome).increment(1);
+        if let Err(Unanswered::Silent(why)) = &reply {
+            tracing::debug!(server = %to, why, "a server gave no answer");
+        }
+        reply
+    }
+
+    async fn try_ask(
+        &self,
+        to: &ServerName,
+        method: Method,
+        target: &str,
+        body: Bytes,
+        patience: Patience,
+    ) -> Result<Response<Bytes>, Unanswered> {
+        let Inner { store, wire, options, health, .. } = &*self.0;
+        if !options.enabled || to == store.server_name() {
+            return Err(Unanswered::Barred);
+        }
+        let began = store.now();
+        if !patience.insist && health.rests(to, began).is_some() {
+            return Err(Unanswered::Resting);
+        }
+        let request = self.signed(to, method, target, body)?;
+        let exchange = wire.exchange(to.to_owned(), request, patience);
+        let came = timeout(patience.timeout, exchange).await;
+        let came = came.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        match came.and_then(judged) {
+            Ok(judged) => {
+                self.heard_from(to);
+                judged.map_err(Unanswered::Refused)
+            }
+            Err(why) => {
+                health.failed(to, began, store.now());
+                Err(Unanswered::Silent(why))
+            }
+        }
+    }
+
+    /// The request as it goes out.
+    fn signed(
+        &self,
+        to: &ServerName,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Request<Bytes>, Unanswered> {
+        let store = &self.0.store;
+        let odd = |e: &dyn std::fmt::Display| Unanswered::Silent(format!("no such request: {e}"));
+        // Written as it goes out over the network: the signature is of that.
+        let url = Url::parse(&format!("https://server{target}")).map_err(|e| odd(&e))?;
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let target = format!("{}{query}", url.path());
+        let (key, from) = (store.signing_key(), store.server_name());
+        let authorization =
+            protocol::request::authorization(key, method.as_str(), &target, from, to, &body)
+                .map_err(|e| odd(&e))?;
+        let value = HeaderValue::from_str(&authorization).map_err(|e| odd(&e))?;
+        let mut request =
+            Request::builder().method(method).uri(target).header(header::AUTHORIZATION, value);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request.body(body).map_err(|e| odd(&e))
     }
 
     /// The first three checks on receipt of events, in their order (spec: Server-Server API, "Checks performed on
@@ -166,4 +235,28 @@ impl Peers {
         let no = || Err(Error::refusal(401, "M_UNAUTHORIZED", "no server has signed this"));
         events.iter().map(|_| no()).collect()
     }
+}
+
+/// An answer, or a refusal. What comes of a proxy in front of a server that is away is neither.
+fn judged(response: Response<Bytes>) -> Result<Result<Response<Bytes>, Said>, String> {
+    #[derive(Default, Deserialize)]
+    struct Refusing {
+        #[serde(default)]
+        errcode: String,
+        #[serde(default)]
+        error: String,
+    }
+    let status = response.status();
+    if status.is_success() {
+        return Ok(Ok(response));
+    }
+    let Refusing { errcode, error: mut message } =
+        serde_json::from_slice(response.body()).unwrap_or_default();
+    if errcode.is_empty() && matches!(status.as_u16(), 502..=504) {
+        return Err(format!("what is in front of it says {status}"));
+    }
+    if message.len() > MESSAGE_BYTES_MAX {
+        message = message.chars().take(MESSAGE_BYTES_MAX / 4).collect();
+    }
+    Ok(Err(Said { status: status.as_u16(), errcode, message }))
 }
