@@ -20,6 +20,7 @@ pub mod relation;
 pub mod request;
 pub mod resolve;
 pub mod room;
+pub mod server_keys;
 pub mod signed;
 pub mod transfer;
 pub mod version;
