@@ -1,19 +1,26 @@
 //! Other servers: how they are found, asked, and known by their keys (spec: Server-Server API, "Resolving server names",
 //! "Retrieving server keys", "Request Authentication").
 
+mod ask;
+mod border;
+mod check;
 pub mod discovery;
 mod health;
+mod keys;
+mod proof;
 mod unanswered;
 mod wire;
 
 use std::sync::Arc;
 
-use base::{Error, Refusal, UnixMs};
+use base::{Error, Refusal, Reply, UnixMs};
 use bytes::Bytes;
 use egress::Egress;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use metrics::counter;
-use protocol::Pdu;
+use http::{HeaderMap, Method, Response};
+use protocol::{
+    Pdu,
+    server_keys::{self, Retired},
+};
 use ruma::{
     OwnedServerName, RoomVersionId, ServerName,
     api::{
@@ -21,17 +28,21 @@ use ruma::{
         federation::authentication::ServerSignatures, path_builder::SinglePath,
     },
 };
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::Store;
-use tokio::{sync::broadcast, time::timeout};
-use url::Url;
+use tokio::sync::broadcast;
 
+pub use border::Border;
 pub use unanswered::{Said, Unanswered};
 pub use wire::{Patience, Wire};
 
-use health::Health;
+use ask::{Asker, Question};
+use check::Threads;
+use keys::Keyring;
 use wire::World;
+
+/// How long what this server publishes of its keys counts, in milliseconds. A key that was stolen counts for so long.
+const KEYS_VALID_MS: u64 = 24 * 3_600_000;
 
 /// What the operator decided about other servers.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +51,10 @@ pub struct Options {
     pub enabled: bool,
     /// Notaries that are asked for keys; none: only the servers themselves.
     pub trusted_key_servers: Vec<OwnedServerName>,
+    /// Keys that this server has used before.
+    pub retired_keys: Vec<Retired>,
+    /// Whom this server talks to.
+    pub border: Border,
 }
 
 /// Other servers. Cheap to clone; all clones share what is known of them.
@@ -47,17 +62,10 @@ pub struct Options {
 pub struct Peers(Arc<Inner>);
 
 struct Inner {
-    store: Store,
-    wire: Arc<dyn Wire>,
-    options: Options,
-    health: Health,
-    returned: broadcast::Sender<OwnedServerName>,
+    asker: Arc<Asker>,
+    keyring: Keyring,
+    threads: Threads,
 }
-
-/// Servers that came back and whom somebody was not told about yet. Who misses some asks when their time has come.
-const RETURNED_MAX: usize = 256;
-/// The text of another server's error that is kept, bytes.
-const MESSAGE_BYTES_MAX: usize = 1_000;
 
 impl Peers {
     /// Asks nobody yet.
@@ -69,8 +77,10 @@ impl Peers {
     /// Reaches other servers in another way than over the network.
     #[must_use]
     pub fn with_wire(store: Store, options: Options, wire: Arc<dyn Wire>) -> Peers {
-        let (health, returned) = (Health::default(), broadcast::Sender::new(RETURNED_MAX));
-        Peers(Arc::new(Inner { store, wire, options, health, returned }))
+        let Options { enabled, trusted_key_servers, retired_keys, border } = options;
+        let asker = Arc::new(Asker::new(store, enabled, border, wire));
+        let keyring = Keyring::new(asker.clone(), trusted_key_servers, retired_keys);
+        Peers(Arc::new(Inner { asker, keyring, threads: Threads::default() }))
     }
 
     /// Asks a server, with a signed request.
@@ -91,8 +101,8 @@ impl Peers {
         let (head, body) = made.map_err(|e| odd(&e))?.into_parts();
         let body: Vec<u8> = body.try_into_buf().map_err(|e| odd(&e.into()))?;
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let response = self.ask(to, head.method, target, body.into(), patience).await?;
-        let (head, body) = response.into_parts();
+        let question = Question { method: head.method, target, body: body.into(), signed: true };
+        let (head, body) = self.0.asker.ask(to, question, patience).await?.into_parts();
         R::IncomingResponse::try_from_http_response(Response::from_parts(head, body.as_ref()))
             .map_err(|e| Unanswered::Silent(format!("what came is no answer: {e}")))
     }
@@ -108,119 +118,91 @@ impl Peers {
         path_and_query: &str,
         patience: Patience,
     ) -> Result<(HeaderMap, Bytes), Unanswered> {
-        let response = self.ask(to, Method::GET, path_and_query, Bytes::new(), patience).await?;
-        let (head, body) = response.into_parts();
+        let question = Question {
+            method: Method::GET,
+            target: path_and_query,
+            body: Bytes::new(),
+            signed: true,
+        };
+        let (head, body) = self.0.asker.ask(to, question, patience).await?.into_parts();
         Ok((head.headers, body))
+    }
+
+    /// The server that signed a request to this one (spec: Server-Server API, "Request Authentication"). Its keys are
+    /// asked for if they are not known. `target`: path and query, as they came.
+    ///
+    /// # Errors
+    /// 401 `M_UNAUTHORIZED` if none has signed it, or for another server; 403 `M_FORBIDDEN` if this server does not
+    /// take part in federation, or does not talk to that one.
+    pub async fn prove(
+        &self,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Reply<OwnedServerName> {
+        let (method, target) = (method.to_string(), target.to_owned());
+        let question = proof::Question { method, target, body };
+        proof::prove(&self.0.asker, &self.0.keyring, headers, question).await
+    }
+
+    /// What this server publishes of its keys, as JSON (spec: Server-Server API, "Publishing Keys").
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn own_keys(&self) -> Reply<String> {
+        let store = &self.0.asker.store;
+        let valid_until = store.now().0.saturating_add(KEYS_VALID_MS);
+        let (server, key) = (store.server_name(), store.signing_key());
+        server_keys::publish(server, key, &self.0.keyring.retired, valid_until)
+    }
+
+    /// What a server publishes of its keys, with this server's signature beside it (spec: Server-Server API, "Querying
+    /// Keys Through Another Server"); `None` if it cannot be had. `at`: until when it should count, milliseconds.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub async fn notarized_keys(&self, server: &OwnedServerName, at: u64) -> Reply<Option<String>> {
+        let store = &self.0.asker.store;
+        if server == store.server_name() {
+            return self.own_keys().map(Some);
+        }
+        let Some(object) = self.0.keyring.published(server, at).await? else { return Ok(None) };
+        server_keys::countersign(&object, store.server_name(), store.signing_key()).map(Some)
+    }
+
+    /// Whom this server talks to.
+    #[must_use]
+    pub fn border(&self) -> Arc<Border> {
+        self.0.asker.border.read().clone()
+    }
+
+    /// Replaces whom this server talks to.
+    pub fn set_border(&self, border: Border) {
+        *self.0.asker.border.write() = Arc::new(border);
     }
 
     /// A server speaks to us: it is there, and need not rest.
     pub fn heard_from(&self, server: &ServerName) {
-        if self.0.health.is_there(server) {
-            // Nobody listening is no error.
-            let _ = self.0.returned.send(server.to_owned());
-        }
+        self.0.asker.heard_from(server);
     }
 
     /// Until when a server rests, if it does: it is not asked before, unless somebody insists.
     #[must_use]
     pub fn rests_until(&self, server: &ServerName) -> Option<UnixMs> {
-        self.0.health.rests(server, self.0.store.now())
+        self.0.asker.rests_until(server)
     }
 
     /// Servers that had rested and were heard from again, as it happens.
     #[must_use]
     pub fn returned(&self) -> broadcast::Receiver<OwnedServerName> {
-        self.0.returned.subscribe()
+        self.0.asker.returned.subscribe()
     }
 
     /// Figures for metrics: name and value.
     #[must_use]
     pub fn gauges(&self) -> Vec<(&'static str, f64)> {
-        let resting = self.0.health.resting(self.0.store.now());
-        vec![("althing_peers_resting", resting as f64)]
-    }
-
-    /// Sends a signed request and gives back what came with a status of success.
-    async fn ask(
-        &self,
-        to: &ServerName,
-        method: Method,
-        target: &str,
-        body: Bytes,
-        patience: Patience,
-    ) -> Result<Response<Bytes>, Unanswered> {
-        let reply = self.try_ask(to, method, target, body, patience).await;
-        let outcome = match &reply {
-            Ok(_) => "answered",
-            Err(Unanswered::Refused(_)) => "refused",
-            Err(Unanswered::Silent(_)) => "silent",
-            Err(Unanswered::Resting) => "resting",
-            Err(Unanswered::Barred) => "barred",
-        };
-        counter!("althing_peers_requests_total", "outcome" => outcome).increment(1);
-        if let Err(Unanswered::Silent(why)) = &reply {
-            tracing::debug!(server = %to, why, "a server gave no answer");
-        }
-        reply
-    }
-
-    async fn try_ask(
-        &self,
-        to: &ServerName,
-        method: Method,
-        target: &str,
-        body: Bytes,
-        patience: Patience,
-    ) -> Result<Response<Bytes>, Unanswered> {
-        let Inner { store, wire, options, health, .. } = &*self.0;
-        if !options.enabled || to == store.server_name() {
-            return Err(Unanswered::Barred);
-        }
-        let began = store.now();
-        if !patience.insist && health.rests(to, began).is_some() {
-            return Err(Unanswered::Resting);
-        }
-        let request = self.signed(to, method, target, body)?;
-        let exchange = wire.exchange(to.to_owned(), request, patience);
-        let came = timeout(patience.timeout, exchange).await;
-        let came = came.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-        match came.and_then(judged) {
-            Ok(judged) => {
-                self.heard_from(to);
-                judged.map_err(Unanswered::Refused)
-            }
-            Err(why) => {
-                health.failed(to, began, store.now());
-                Err(Unanswered::Silent(why))
-            }
-        }
-    }
-
-    /// The request as it goes out.
-    fn signed(
-        &self,
-        to: &ServerName,
-        method: Method,
-        target: &str,
-        body: Bytes,
-    ) -> Result<Request<Bytes>, Unanswered> {
-        let store = &self.0.store;
-        let odd = |e: &dyn std::fmt::Display| Unanswered::Silent(format!("no such request: {e}"));
-        // Written as it goes out over the network: the signature is of that.
-        let url = Url::parse(&format!("https://server{target}")).map_err(|e| odd(&e))?;
-        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let target = format!("{}{query}", url.path());
-        let (key, from) = (store.signing_key(), store.server_name());
-        let authorization =
-            protocol::request::authorization(key, method.as_str(), &target, from, to, &body)
-                .map_err(|e| odd(&e))?;
-        let value = HeaderValue::from_str(&authorization).map_err(|e| odd(&e))?;
-        let mut request =
-            Request::builder().method(method).uri(target).header(header::AUTHORIZATION, value);
-        if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        request.body(body).map_err(|e| odd(&e))
+        vec![("althing_peers_resting", self.0.asker.resting() as f64)]
     }
 
     /// The first three checks on receipt of events, in their order (spec: Server-Server API, "Checks performed on
@@ -231,32 +213,8 @@ impl Peers {
         version: &RoomVersionId,
         events: Vec<Box<RawValue>>,
     ) -> Vec<Result<Pdu, Refusal>> {
-        let _ = version;
-        let no = || Err(Error::refusal(401, "M_UNAUTHORIZED", "no server has signed this"));
-        events.iter().map(|_| no()).collect()
+        let count = events.len();
+        let checked = check::check(&self.0.threads, &self.0.keyring, version, events).await;
+        checked.unwrap_or_else(|error: Error| check::none(count, error))
     }
-}
-
-/// An answer, or a refusal. What comes of a proxy in front of a server that is away is neither.
-fn judged(response: Response<Bytes>) -> Result<Result<Response<Bytes>, Said>, String> {
-    #[derive(Default, Deserialize)]
-    struct Refusing {
-        #[serde(default)]
-        errcode: String,
-        #[serde(default)]
-        error: String,
-    }
-    let status = response.status();
-    if status.is_success() {
-        return Ok(Ok(response));
-    }
-    let Refusing { errcode, error: mut message } =
-        serde_json::from_slice(response.body()).unwrap_or_default();
-    if errcode.is_empty() && matches!(status.as_u16(), 502..=504) {
-        return Err(format!("what is in front of it says {status}"));
-    }
-    if message.len() > MESSAGE_BYTES_MAX {
-        message = message.chars().take(MESSAGE_BYTES_MAX / 4).collect();
-    }
-    Ok(Err(Said { status: status.as_u16(), errcode, message }))
 }
