@@ -220,6 +220,11 @@ impl Store {
         &self.shared.options.server_name
     }
 
+    /// The key with which this server signs.
+    pub fn signing_key(&self) -> &Arc<protocol::SigningKey> {
+        &self.shared.options.signing_key
+    }
+
     /// Answers from a consistent snapshot, on the pool.
     pub async fn read<T: Send + 'static>(
         &self,
