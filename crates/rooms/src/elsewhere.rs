@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 use store::{
     Tx, View, event, room,
-    schema::{HEADS, Standing},
+    schema::{HEADS, PARTIAL, Standing},
     user,
 };
 
@@ -38,6 +38,14 @@ pub fn is_elsewhere(view: &View, room: Room) -> Reply<bool> {
 /// Faults.
 pub fn is_id_elsewhere(view: &View, id: &RoomId) -> Reply<bool> {
     room::find(view, id)?.map_or(Ok(true), |room| is_elsewhere(view, room))
+}
+
+/// Are members of a room missing here (spec: `omit_members` of `send_join`)?
+///
+/// # Errors
+/// Faults.
+pub fn is_partial(view: &View, id: &RoomId) -> Reply<bool> {
+    room::find(view, id)?.map_or(Ok(false), |room| view.has(&PARTIAL, (room,)))
 }
 
 /// Is this server in a room in which it holds no one who could let this user in, while another might: a restricted room

@@ -42,7 +42,7 @@ use self::{
 };
 use crate::peers::{Patience, Peers};
 
-pub use self::invite::Guest;
+pub use self::{invite::Guest, reading::Listing};
 
 /// Servers asked for one thing, one after the other.
 const SERVERS_MAX: usize = 10;
