@@ -75,7 +75,8 @@ impl<'a> ServerGate<'a> {
     /// # Errors
     /// Faults of the store.
     pub fn may_look(&self) -> Reply<bool> {
-        Ok(self.present || room::world_readable(self.view, self.room)?)
+        let here = room::is_resident(self.view, self.room)?;
+        Ok(self.present || (here && room::world_readable(self.view, self.room)?))
     }
 
     /// May the server see the event whole?
