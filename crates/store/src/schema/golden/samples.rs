@@ -445,6 +445,7 @@ fn federation() -> Vec<Sample> {
         sample(&JUDGED, 1, (Event(A),), judged(Why::AuthEvents)),
         sample(&JUDGED, 2, (Event(A),), judged(Why::Policy)),
         sample(&STAGED, 1, (Room(A), B), staged),
+        sample(&REDACTIONS_TO_COME, 1, (Room(A), text("$e")), Event(B)),
         sample(&RECEIVED, 1, (server(),), received),
     ]
 }
