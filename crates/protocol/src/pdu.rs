@@ -6,6 +6,7 @@
 //! [`Pdu`] are canonical JSON text, so that the event's bytes can be put together again by sorting
 //! its fields.
 
+mod cosign;
 mod draft;
 mod read;
 mod redact;

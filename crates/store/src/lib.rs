@@ -18,6 +18,7 @@ mod keys;
 mod keyspace;
 mod lane;
 pub mod log;
+pub mod pdu;
 mod pool;
 mod presence;
 pub mod room;
