@@ -1,17 +1,18 @@
 //! From news to a transaction (spec: Server-Server API, "Transactions").
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
 use base::{Error, Event, Reply, Room, Seq, User};
-use ruma::RoomVersionId;
+use ruma::ServerName;
 use serde_json::value::RawValue;
 use store::{
-    CacheSpace, Kind, View, event, room,
+    CacheSpace, Kind, View, event,
     schema::Parcel,
 };
+use sync::server_gate::ServerGate;
 
 use super::{
     concern::{self, Item, News},
@@ -87,11 +88,15 @@ pub(super) fn from_log(view: &View, server: &str, from: Seq) -> Reply<Parcel> {
     let head = view.head();
     let entries = view.log(from, head, ENTRIES_MAX)?;
     let all = entries.len() < ENTRIES_MAX;
+    let name = <&ServerName>::try_from(server)
+        .map_err(|e| Error::fault(format!("{server} is no server: {e}")))?;
+    let mut gates = HashMap::new();
     let mut builder = Builder::default();
     builder.parcel.upto = from;
     for (at, entry) in entries {
         if let Some(news) = concern::news(view, &entry)?
             && concern::is_for(view, &news, server)?
+            && may_see(view, &mut gates, name, &news)?
         {
             builder.take(view, server, &Item { at, news: Arc::new(news) })?;
         }
@@ -105,6 +110,24 @@ pub(super) fn from_log(view: &View, server: &str, from: Seq) -> Reply<Parcel> {
         builder.parcel.upto = builder.parcel.upto.max(head);
     }
     Ok(builder.finish())
+}
+
+/// May the server see this? It may have come back into the room long after.
+fn may_see<'a>(
+    view: &'a View,
+    gates: &mut HashMap<Room, ServerGate<'a>>,
+    server: &'a ServerName,
+    news: &News,
+) -> Reply<bool> {
+    let News::Event { event, room, target } = news else { return Ok(true) };
+    if target.as_deref() == Some(server.as_str()) {
+        return Ok(true);
+    }
+    let gate = match gates.entry(*room) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(ServerGate::new(view, *room, server)?),
+    };
+    gate.sees(&*event::load(view, *event)?)
 }
 
 /// Is there nothing to send?
@@ -167,13 +190,8 @@ pub(super) fn transaction(
 /// An event in federation format.
 pub(super) fn pdu(view: &View, event: Event) -> Reply<Arc<Box<RawValue>>> {
     view.cached(&PDUS, u128::from(event.0), |view| {
-        let stored = event::load(view, event)?;
-        let info = room::info(view, stored.row.room)?;
-        let version = RoomVersionId::try_from(info.version.as_str())
-            .map_err(|e| Error::fault(format!("room {}: {e}", stored.row.room)))?;
-        let room_id = room::id(view, stored.row.room)?;
-        let rest = event::rest(view, event)?;
-        let text = protocol::pdu::join(&version, &room_id, stored.client(), &rest)?;
+        let room = event::load(view, event)?.row.room;
+        let text = store::pdu::Wire::of(view, room)?.one(view, event)?;
         let bytes = text.len() + PDU_OVERHEAD;
         let raw = RawValue::from_string(text)
             .map_err(|e| Error::fault(format!("event {event} is no JSON: {e}")))?;

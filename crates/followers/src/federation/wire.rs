@@ -9,6 +9,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use store::Store;
+use tokio::sync::broadcast::error::RecvError;
 
 /// A transaction (spec: Server-Server API, "Transactions").
 #[derive(Clone, Debug)]
@@ -72,6 +73,16 @@ impl Wire for Network {
     }
 
     fn heard(&self) -> Doing<'_, String> {
-        Box::pin(std::future::pending())
+        let mut returned = self.peers.returned();
+        Box::pin(async move {
+            loop {
+                match returned.recv().await {
+                    Ok(server) => return server.to_string(),
+                    // Those who were missed have a time at which they are tried.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => std::future::pending::<()>().await,
+                }
+            }
+        })
     }
 }

@@ -26,6 +26,7 @@ pub use destinations::*;
 pub use federation::*;
 pub use media::*;
 pub use moderation::*;
+pub use peers::*;
 pub use push::*;
 pub use room::*;
 pub use threepid::*;
