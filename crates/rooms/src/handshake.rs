@@ -46,6 +46,15 @@ pub fn version(view: &View, room: Room) -> Reply<RoomVersionId> {
     ground::version(&*room::info(view, room)?)
 }
 
+/// What those outside are shown of a room now: a JSON array of whole events.
+///
+/// # Errors
+/// Faults of the store.
+pub fn shown(view: &View, room: Room) -> Reply<String> {
+    let root = room::head(view, room)?.state;
+    Ok(format!("[{}]", stripped::whole(view, room, root)?))
+}
+
 /// Whoever is to be let in is told all of the room's state, so that it has to be here.
 fn check_whole(view: &View, room: Room) -> Reply<()> {
     if view.has(&PARTIAL, (room,))? {
