@@ -28,6 +28,8 @@ pub struct Outside {
     pub egress: egress::Egress,
     /// Other servers.
     pub peers: flows::peers::Peers,
+    /// What users do there.
+    pub journeys: flows::journey::Journeys,
     /// Looks at what is behind links; none: switched off.
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.

@@ -15,6 +15,7 @@ pub mod delayed;
 pub mod delayed_list;
 mod delayed_rows;
 pub mod directory;
+pub mod elsewhere;
 pub mod explain;
 pub mod forget;
 mod ground;
@@ -81,9 +82,4 @@ pub fn known_room(view: &View, id: &RoomId) -> Reply<Room> {
 
 fn not_in_room() -> Error {
     Error::forbidden("you are not in this room")
-}
-
-/// The one refusal of all that needs another server.
-fn no_federation() -> Error {
-    Error::refused(403, "M_UNKNOWN", "federation with other servers is not available yet")
 }

@@ -48,10 +48,11 @@ impl<'a> Change<'a> {
 ///
 /// # Errors
 /// 404 `M_NOT_FOUND` for a user of this server who does not exist; 403 `M_INVITE_BLOCKED` for one who wants no invite
-/// of `by`; a refusal for users of other servers.
+/// of `by`; and for users of other servers, whose server has to see the invite first ([`crate::invite::prepare`]): what
+/// is appended here does not pass it.
 pub(crate) fn check_invitee(view: &View, by: User, id: &UserId) -> Reply<()> {
     if !user::is_local(view, id) {
-        return Err(crate::no_federation());
+        return Err(Error::forbidden("users of other servers are invited by an invite, not as state"));
     }
     let unknown = || Error::not_found(format!("there is no user {id}"));
     let invitee = user::find(view, id)?.ok_or_else(unknown)?;
