@@ -6,8 +6,6 @@ mod join;
 mod knock;
 mod leave;
 mod submission;
-#[cfg(test)]
-mod tests;
 mod third_party;
 
 use crate::Routes;
