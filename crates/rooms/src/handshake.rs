@@ -18,7 +18,10 @@ pub mod third_party;
 use base::{Error, Event, Reply, Room};
 use protocol::Pdu;
 use ruma::{EventId, RoomId, RoomVersionId, ServerName, UserId};
-use store::{Tx, View, room, schema::{JUDGED, PARTIAL, Standing}};
+use store::{
+    Tx, View, room,
+    schema::{JUDGED, PARTIAL, Standing},
+};
 
 pub use self::stripped::{STATE_EVENTS_MAX, stripped};
 pub use self::template::Template;

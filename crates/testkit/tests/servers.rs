@@ -82,17 +82,14 @@ impl Scene {
 
     fn asks<T>(&self, f: impl FnOnce(&store::View, &ServerGate<'_>) -> Reply<T>) -> T {
         let (room, _) = self.room();
-        let read = self
-            .world
-            .store
-            .read_here(|view| f(view, &ServerGate::new(view, room, there())?));
+        let read =
+            self.world.store.read_here(|view| f(view, &ServerGate::new(view, room, there())?));
         read.unwrap()
     }
 
     fn backfill(&self, from: &OwnedEventId, limit: usize) -> Vec<Value> {
-        let pdus = self.asks(|view, gate| {
-            ancestors::backfill(view, gate, std::slice::from_ref(from), limit)
-        });
+        let pdus = self
+            .asks(|view, gate| ancestors::backfill(view, gate, std::slice::from_ref(from), limit));
         pdus.iter().map(|pdu| serde_json::from_str(pdu).unwrap()).collect()
     }
 
@@ -168,9 +165,8 @@ fn a_server_without_users_in_the_room_may_look_only_where_the_world_may() {
     let mut scene = Scene::new();
     let closed = scene.say("closed");
     assert!(!scene.asks(|_, gate| gate.may_look()));
-    let one = |id: &OwnedEventId| {
-        scene.world.store.read_here(|view| ancestors::one(view, there(), id))
-    };
+    let one =
+        |id: &OwnedEventId| scene.world.store.read_here(|view| ancestors::one(view, there(), id));
     let Err(Error::Refused(no)) = one(&closed) else { panic!("it was told") };
     assert_eq!((no.status, no.errcode), (403, "M_FORBIDDEN"));
     scene.history("world_readable");

@@ -1,5 +1,7 @@
 use protocol::{Draft, Pdu, SigningKey, pdu::parse};
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, owned_server_name, server_name};
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, owned_server_name, server_name,
+};
 use serde_json::{Value, json, value::RawValue};
 use store::{event, schema::ROOMS_OF, user};
 
@@ -122,7 +124,10 @@ fn an_answer_without_members_names_the_servers_and_keeps_heroes_and_nothing_twic
     let accepted = peer.join(&world, &room, &peer.user("bob")).unwrap();
     let told = answer(&world, &accepted, true);
     let (state, chain) = (events(&told["state"]), events(&told["auth_chain"]));
-    assert_eq!((&told["members_omitted"], &told["servers_in_room"]), (&json!(true), &json!(["x.org"])));
+    assert_eq!(
+        (&told["members_omitted"], &told["servers_in_room"]),
+        (&json!(true), &json!(["x.org"]))
+    );
     assert_eq!(kinds(&state, "m.room.member"), 5, "the heroes");
     assert!(chain.iter().all(|pdu| state.iter().all(|other| other.event_id != pdu.event_id)));
 
@@ -251,8 +256,7 @@ fn who_came_from_elsewhere_leaves_and_who_never_came_cannot() {
     let room = world.public(alice);
     let bob = peer.user("bob");
     let number = world.room(&room);
-    let propose =
-        |user: &UserId| world.read(|view| leave::propose(view, number, user, &peer.name));
+    let propose = |user: &UserId| world.read(|view| leave::propose(view, number, user, &peer.name));
     assert_eq!(propose(&bob).unwrap_err(), FORBIDDEN);
     peer.join(&world, &room, &bob).unwrap();
     let pdu = peer.complete(&propose(&bob).unwrap());

@@ -28,16 +28,8 @@ use crate::{
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .raw_server_flow(
-            Method::PUT,
-            &["/_matrix/federation/v2/invite/{roomId}/{eventId}"],
-            second,
-        )
-        .raw_server_flow(
-            Method::PUT,
-            &["/_matrix/federation/v1/invite/{roomId}/{eventId}"],
-            first,
-        )
+        .raw_server_flow(Method::PUT, &["/_matrix/federation/v2/invite/{roomId}/{eventId}"], second)
+        .raw_server_flow(Method::PUT, &["/_matrix/federation/v1/invite/{roomId}/{eventId}"], first)
 }
 
 /// An invite as it arrived.

@@ -49,7 +49,11 @@ impl Submission {
 ///
 /// # Errors
 /// 400 `M_INVALID_PARAM`.
-pub(super) async fn genuine(outside: &Outside, version: &RoomVersionId, text: String) -> Reply<Pdu> {
+pub(super) async fn genuine(
+    outside: &Outside,
+    version: &RoomVersionId,
+    text: String,
+) -> Reply<Pdu> {
     let raw = RawValue::from_string(text).map_err(|e| Error::fault(format!("own JSON: {e}")))?;
     let mut checked = outside.peers.check(version, vec![raw]).await;
     match checked.pop() {
