@@ -167,6 +167,7 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
         security_email: config.support.security_email.as_ref().map(|address| address.0.clone()),
     };
     settings.federation_enabled = config.federation.enabled;
+    settings.public_rooms = config.federation.public_rooms;
     settings.allow_private_ips = config.federation.allow_private_ips;
     settings.mail = config.email.smtp.is_some() && config.email.from.is_some();
     settings.trusted_proxies = config.limits.trusted_proxies.clone();

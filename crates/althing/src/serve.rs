@@ -126,6 +126,7 @@ fn peers_options(config: &Config) -> peers::Options {
     peers::Options {
         enabled: federation.enabled,
         trusted_key_servers: federation.trusted_key_servers.clone(),
+        ..peers::Options::default()
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod alias;
 mod append;
+mod auth_chain;
 mod authority;
 pub mod ban;
 mod chosen;
@@ -19,6 +20,7 @@ pub mod explain;
 pub mod forget;
 mod ground;
 pub mod guests;
+pub mod handshake;
 pub mod hierarchy;
 pub mod invite;
 pub mod join;
@@ -39,6 +41,7 @@ mod relate;
 pub mod remote;
 pub mod resolve;
 pub mod send;
+pub mod snapshot;
 pub mod state;
 pub mod sticky;
 pub mod summary;
@@ -51,6 +54,7 @@ pub mod unban;
 pub mod upgrade;
 
 pub use append::{Appended, Manner, New, append, append_as, append_so, prepare};
+pub use auth_chain::{AUTH_CHAIN_MAX, auth_chain};
 pub use ground::power;
 pub use membership::refresh_profile;
 pub use once::once;
