@@ -16,7 +16,7 @@ from .client import V3, Client
 from .links import Link, Network
 from .server import Server, free_port
 from .synapse import Synapse, must_be_there
-from .wire import path
+from .wire import Response, Wire, path
 
 T = TypeVar("T")
 # Generous: two cores, several servers, and back-off after a cut.
@@ -89,6 +89,15 @@ class Federation:
         name = f"localhost:{port}"
         server = Synapse(name, self.authority, **settings)
         return self._add(server, name, port, server.federation_port).start()
+
+    def subject(self) -> Any:
+        """The server that is judged; `ALTHING_TEST_SUBJECT=synapse` proves the tests right instead."""
+        return self.synapse() if os.environ.get("ALTHING_TEST_SUBJECT") == "synapse" else self.althing()
+
+    def ask(self, server: Any, method: str, target: str, access_token: str) -> Response:
+        """A request of the Server-Server API that needs no signature."""
+        wire = Wire(f"https://{server.name}", tls=self.authority.trusting())
+        return wire.request(method, target, query={"access_token": access_token})
 
     def _add(self, server: Any, name: str, port: int, behind: int) -> Any:
         server.name = name

@@ -103,6 +103,7 @@ class Synapse:
             "trusted_key_servers": [],
             "suppress_key_server_warning": True,
             "allow_public_rooms_over_federation": True,
+            "room_list_publication_rules": [{"action": "allow"}],
             # What was cut off is tried again soon, as the tests wait for it.
             "federation": {
                 "destination_min_retry_interval": 100,
