@@ -98,6 +98,42 @@ impl HttpBody for Body {
     }
 }
 
+/// The body of a request: from a connection, or whole ([`crate::Local`]).
+pub(crate) enum Arriving {
+    Socket(Incoming),
+    Whole(Bytes),
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Arriving::Socket(body) => Pin::new(body).poll_frame(cx),
+            Arriving::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Arriving::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Arriving::Socket(body) => body.is_end_stream(),
+            Arriving::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Arriving::Socket(body) => body.size_hint(),
+            Arriving::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
 /// A whole body of ordinary size has to arrive within this: a slow phone sends 1 MiB in less.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Between two chunks of an upload.
@@ -149,7 +185,7 @@ pub(crate) fn busy() -> Error {
 /// 413 `M_TOO_LARGE` over `bytes_max` (at once, if the length is announced), 408 if it takes too long, 400 if the
 /// client breaks off, 503 if there are too many bodies already.
 pub(crate) async fn read_whole(
-    body: Incoming,
+    body: Arriving,
     bytes_max: usize,
     within: Duration,
     claim: &mut Claim<'_>,
@@ -163,7 +199,7 @@ pub(crate) async fn read_whole(
     timeout(within, gather(body, bytes_max, claim)).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn gather(mut body: Incoming, bytes_max: usize, claim: &mut Claim<'_>) -> Reply<Bytes> {
+async fn gather(mut body: Arriving, bytes_max: usize, claim: &mut Claim<'_>) -> Reply<Bytes> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -197,7 +233,7 @@ fn broken_off() -> Error {
 
 /// A body that is taken as it arrives: at most so many bytes, and none of the pauses too long.
 pub struct Upload {
-    body: Incoming,
+    body: Arriving,
     taken: u64,
     bytes_max: u64,
 }
@@ -205,7 +241,7 @@ pub struct Upload {
 impl Upload {
     /// # Errors
     /// 413 `M_TOO_LARGE` if it announces more than `bytes_max`.
-    pub(crate) fn new(body: Incoming, bytes_max: u64) -> Reply<Upload> {
+    pub(crate) fn new(body: Arriving, bytes_max: u64) -> Reply<Upload> {
         if body.size_hint().lower() > bytes_max {
             return Err(too_large(bytes_max));
         }

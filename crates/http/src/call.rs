@@ -15,7 +15,6 @@ use base::{Error, Reply, limits::BODY_BYTES_MAX, limits::LONG_POLL_MS_MAX};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
 use protocol::appservice::Registration;
 use serde::Deserialize;
 use store::{Tx, View};
@@ -25,7 +24,7 @@ use tracing::Instrument as _;
 use crate::{
     answer::{self, Response},
     asked::Asked,
-    body::{BODY_TIME_MAX, Bodies, Body, Upload, busy, read_whole},
+    body::{Arriving, BODY_TIME_MAX, Bodies, Body, Upload, busy, read_whole},
     handler::{Answering, Around, Auth, Caller, Origin, Proven, Routes, Run},
     limits::{Group, Limits},
     metrics::{self, OneMore, Running},
@@ -96,7 +95,7 @@ impl Rim {
     pub(crate) async fn answer(
         self: Arc<Rim>,
         peer: Arc<Peer>,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
     ) -> Result<Response, Infallible> {
         peer.spoke.store(true, Ordering::Relaxed);
         let (head, body) = request.into_parts();
@@ -208,7 +207,7 @@ enum Begun {
 }
 
 impl Call {
-    async fn answer(self: Arc<Call>, asked: Box<Asked>, body: Incoming) -> Response {
+    async fn answer(self: Arc<Call>, asked: Box<Asked>, body: Arriving) -> Response {
         let began = Instant::now();
         let meter = &self.endpoint.meter;
         // The query may hold a token, so the span has the template only.
@@ -236,7 +235,7 @@ impl Call {
         response
     }
 
-    async fn begin(self: Arc<Call>, mut asked: Box<Asked>, body: Incoming) -> Reply<Begun> {
+    async fn begin(self: Arc<Call>, mut asked: Box<Asked>, body: Arriving) -> Reply<Begun> {
         let endpoint = self.endpoint.clone();
         if endpoint.auth == Auth::Required && self.token.is_none() {
             return Err(proof::missing());

@@ -18,6 +18,7 @@ mod finder;
 mod guests;
 mod handler;
 mod limits;
+mod local;
 mod masquerade;
 mod metrics;
 mod outside;
@@ -40,6 +41,7 @@ pub use body::{Body, Upload};
 pub use call::Resources;
 pub use finder::Finder;
 pub use handler::{Anyone, Around, Auth, Caller, Origin, Proven, Routes, Who};
+pub use local::Local;
 pub use outside::{
     ClientInfo, Outside, Registration, RegistrationMode, Settings, Stop, Support, Turn, lane,
 };

@@ -32,6 +32,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    body::Arriving,
     call::{Peer, Resources, Rim},
     handler::Routes,
     metrics::{self, OneMore},
@@ -337,7 +338,7 @@ where
         let (rim, peer) = (rim.clone(), peer.clone());
         // Boxed: an idle connection then keeps room for a pointer, not for the largest state of a request.
         service_fn(move |request: Request<Incoming>| {
-            Box::pin(rim.clone().answer(peer.clone(), request))
+            Box::pin(rim.clone().answer(peer.clone(), request.map(Arriving::Socket)))
         })
     };
     let io = TokioIo::new(Stall::new(stream));

@@ -157,7 +157,8 @@ fn attempt(
             then_drive(&back, tenant, lane);
         }
     });
-    shared.commit(batch, verdict);
+    let committing = shared.clone();
+    shared.pool.finish(Box::new(move || committing.commit(batch, verdict)));
 }
 
 fn then_drive(shared: &Arc<Shared>, tenant: Tenant, lane: Option<Lane>) {

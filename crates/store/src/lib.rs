@@ -18,6 +18,7 @@ mod keys;
 mod keyspace;
 mod lane;
 pub mod log;
+pub mod pdu;
 mod pool;
 mod presence;
 pub mod room;
@@ -45,6 +46,7 @@ pub use keys::{Key, KeyPart};
 pub use keyspace::{Keyspace, Kind, Owned, Tenant};
 pub use kv::Direction;
 pub use lane::Lane;
+pub use pool::{Scheduler, Task, inline};
 pub use presence::{Shown as PresenceShown, State as PresenceState};
 pub use tail::{Listener, RoomListener};
 pub use txn::Txn;
@@ -66,6 +68,9 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Threads for views and transactions. Where reading costs a trip over the network, more than cores.
     pub threads: usize,
+    /// Runs the work in place of threads, of which the store then has none: for simulation. The store must then be the only
+    /// one on its engine.
+    pub scheduler: Option<Scheduler>,
     /// See [`Now`].
     pub now: Now,
     /// Seed of what is unpredictable; `None`: from the operating system.
@@ -81,6 +86,7 @@ impl Options {
             signing_key,
             cache_bytes: 24 << 20,
             threads: 2 * cores,
+            scheduler: None,
             now: wall_clock(),
             seed: None,
         }
@@ -164,10 +170,14 @@ impl Store {
             Some(seed) => StdRng::seed_from_u64(seed),
             None => rand::make_rng(),
         };
+        let pool = match &options.scheduler {
+            Some(scheduler) => pool::Pool::scheduled(scheduler.clone()),
+            None => pool::Pool::start(options.threads.max(1), "store")?,
+        };
         let shared = Arc::new(Shared {
             cache: cache::Cache::new(options.cache_bytes),
             codec: codec::Codec::default(),
-            pool: pool::Pool::start(options.threads.max(1), "store")?,
+            pool,
             lanes: lane::Lanes::default(),
             committer: committer::Committer::new(engine.clone()),
             tailing: Mutex::default(),
@@ -181,7 +191,9 @@ impl Store {
         });
         let store = Store { shared, tenant: Tenant::default() };
         store.claim_ids_with();
-        store.start_tail()?;
+        if store.shared.options.scheduler.is_none() {
+            store.start_tail()?;
+        }
         Ok(store)
     }
 
@@ -218,6 +230,11 @@ impl Store {
     /// The name of this server.
     pub fn server_name(&self) -> &ServerName {
         &self.shared.options.server_name
+    }
+
+    /// The key with which this server signs.
+    pub fn signing_key(&self) -> &Arc<protocol::SigningKey> {
+        &self.shared.options.signing_key
     }
 
     /// Answers from a consistent snapshot, on the pool.

@@ -1,4 +1,5 @@
-//! The bounded pool on which views and transactions run, so that no async task ever blocks.
+//! The bounded pool on which views and transactions run, so that no async task ever blocks. A simulator has no threads: it
+//! gives a [`Scheduler`] in their place.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +11,36 @@ use std::{
 use base::{Error, Reply};
 use parking_lot::{Condvar, Mutex};
 
-type Task = Box<dyn FnOnce() + Send>;
+/// A piece of work: a reader, a transaction, a commit. Does not wait for other work, and does not panic.
+pub type Task = Box<dyn FnOnce() + Send>;
+
+/// Runs the work of a store in place of its threads, each task once, in whatever order and at whatever time. A task that
+/// is dropped is one that a crash came before.
+pub type Scheduler = Arc<dyn Fn(Task) + Send + Sync>;
+
+/// Runs work on the thread that brings it, one task after the other: what a task brings comes after it.
+#[must_use]
+pub fn inline() -> Scheduler {
+    let queue: Arc<Mutex<(VecDeque<Task>, bool)>> = Arc::default();
+    Arc::new(move |task| {
+        {
+            let mut state = queue.lock();
+            state.0.push_back(task);
+            if std::mem::replace(&mut state.1, true) {
+                return;
+            }
+        }
+        loop {
+            let mut state = queue.lock();
+            let Some(task) = state.0.pop_front() else {
+                state.1 = false;
+                return;
+            };
+            drop(state);
+            task();
+        }
+    })
+}
 
 /// Tasks that may wait: at 10 µs each, 16 Ki are 160 ms of work for one thread; more would only add latency.
 const WAITING_MAX: usize = 16_384;
@@ -18,6 +48,7 @@ const WAITING_MAX: usize = 16_384;
 pub(crate) struct Pool {
     shared: Arc<Waiting>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    scheduler: Option<Scheduler>,
 }
 
 #[derive(Default)]
@@ -43,7 +74,12 @@ impl Pool {
                 .map_err(|e| Error::fault(format!("cannot start a thread: {e}")))?;
             handles.push(handle);
         }
-        Ok(Pool { shared, threads: Mutex::new(handles) })
+        Ok(Pool { shared, threads: Mutex::new(handles), scheduler: None })
+    }
+
+    /// Has no threads.
+    pub(crate) fn scheduled(scheduler: Scheduler) -> Pool {
+        Pool { shared: Arc::default(), threads: Mutex::default(), scheduler: Some(scheduler) }
     }
 
     /// Queues a task; refuses with 503 when too many wait.
@@ -52,10 +88,23 @@ impl Pool {
         if state.closed || state.tasks.len() >= WAITING_MAX {
             return Err(Error::refused(503, "M_UNKNOWN", "the server is too busy or stopping"));
         }
+        if let Some(scheduler) = &self.scheduler {
+            drop(state);
+            scheduler(Box::new(move || drop(catch_unwind(AssertUnwindSafe(task)))));
+            return Ok(());
+        }
         state.tasks.push_back(task);
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// What a task ends with: at once, on its thread. A scheduler may let other work come between.
+    pub(crate) fn finish(&self, task: Task) {
+        match &self.scheduler {
+            Some(scheduler) => scheduler(task),
+            None => task(),
+        }
     }
 
     /// Tasks waiting now.

@@ -1,5 +1,7 @@
 //! What the store promises, over the memory engine. (That every engine behaves like it, `kv::conformance` shows.)
 
+mod scheduled;
+
 use std::{
     collections::BTreeMap,
     sync::{
