@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.client import V3, Client, fresh
+from harness.client import Client, fresh
 from harness.events import Event, Key, canonical, content_hash, cosigned, id_of, signed
 from harness.federation import Federation, eventually
 from harness.peer import DAY_MS, V1, Asked, Peer, now_ms
@@ -42,9 +42,6 @@ def other(federation: Federation) -> Iterator[Peer]:
 @pytest.fixture
 def siege(federation: Federation, home: Any, peer: Peer) -> Siege:
     return Siege(federation, home, peer)
-
-
-VERSION = f"{V1}/query/profile?user_id=%40nobody%3Alocalhost"
 
 
 # -- who asks (spec: "Request Authentication") -----------------------------------------------------------
@@ -104,7 +101,7 @@ def test_a_request_in_the_name_of_another_server_is_refused(siege: Siege, other:
 
 @pytest.mark.parametrize(
     "header",
-    ["X-Matrix", "X-Matrix origin=", 'X-Matrix origin="a",origin="b"', "X-Matrix " + "a=b," * 5000, 'X-Matrix key="', "Bearer x"],
+    ["X-Matrix", "X-Matrix origin=", 'X-Matrix origin="a",origin="b"', "X-Matrix " + "a=b," * 1000, 'X-Matrix key="', "Bearer x"],
     ids=range(6),
 )
 def test_a_malformed_header_is_refused(siege: Siege, header: str) -> None:
@@ -268,10 +265,6 @@ def test_a_restricted_join_is_not_granted_to_who_is_in_none_of_the_rooms(siege: 
 def test_a_forged_authorisation_of_a_restricted_join_is_refused(siege: Siege) -> None:
     """`join_authorised_via_users_server` needs the signature of that user's server."""
     _, room = restricted(siege)
-    insider = siege.peer.user("insider")
-    siege.alice.call("POST", siege.alice.room_call(room, "invite"), {"user_id": insider}) if False else None
-    kept = siege.peer.rooms.get(room)
-    assert kept is None
     # The graph as somebody who was in the room would know it.
     state = {key: event for key, event in siege.alice.full_state(room).items()}
     heads = [siege.alice.text(room, "head")]
@@ -569,7 +562,7 @@ def test_a_message_to_devices_that_comes_twice_is_shown_once(siege: Siege) -> No
 
 
 def test_who_is_not_in_a_room_reads_nothing_of_it(siege: Siege, other: Peer) -> None:
-    room = siege.room(preset="private_chat", invite=[siege.mallory]) if False else siege.room()
+    room = siege.room()
     head = siege.alice.text(room.id, "private")
     quoted = path(f"{V1}/x", head).rsplit("/", 1)[1]
     for target in (
@@ -594,5 +587,3 @@ def test_a_hash_alone_moves_nothing(siege: Siege) -> None:
     siege.peer.tell(siege.home, event)
     assert siege.arrives(room, event)["content"]["body"] == "plain"
 
-
-_ = V3
