@@ -156,7 +156,9 @@ class Room:
         event = asked.json
         before = list(self.state.values())
         chain = self.chain([*before, *self.ids(event["auth_events"])])
-        self.add(event)
+        # The asker comes back for what is left out here, by this event.
+        held = dict(self.state)
+        self.before[self.add(event)] = held
         members = asked.query.get("omit_members", ["false"])[0] == "true"
         shown = [one for one in before if not (members and self._left_out(one, event))]
         return {
@@ -165,7 +167,7 @@ class Room:
             "members_omitted": members,
             "servers_in_room": sorted({self.events[one]["sender"].split(":", 1)[1] for one in before}),
             "state": self.all(shown),
-            "auth_chain": self.all([one for one in (self.chain(shown) if members else chain)]),
+            "auth_chain": self.all(self.chain(shown) if members else chain),
         }
 
     def _left_out(self, one: str, join: Event) -> bool:

@@ -22,7 +22,7 @@ from .links import port_of
 from .server import ROOT, SHARED_SECRET, free_port
 from .wire import Wire
 
-START_S, STOP_S = 60.0, 20.0
+START_S, STOP_S = 120.0, 20.0
 PYTHON = pathlib.Path(
     os.environ.get("ALTHING_TEST_SYNAPSE", ROOT / "tests/.cache/synapse-venv/bin/python")
 )
