@@ -13,7 +13,7 @@ use althing_http::{
 use base::Reply;
 use egress::{Egress, mail::Mail};
 use flows::preview::Previews;
-use flows::{appservice::Bridges, peers::Peers};
+use flows::{appservice::Bridges, journey::Journeys, peers::Peers};
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -35,6 +35,7 @@ pub(crate) struct Opened {
     pub(crate) media: Library,
     pub(crate) egress: Egress,
     pub(crate) peers: Peers,
+    pub(crate) journeys: Journeys,
     pub(crate) mail: Option<Mail>,
     pub(crate) finder: Finder,
     pub(crate) bridges: Bridges,
@@ -63,7 +64,8 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, peers, mail, finder, bridges } = opened;
+        let Opened { store, hasher, media, egress, peers, journeys, mail, finder, bridges } =
+            opened;
         let previews = config
             .media
             .url_previews
@@ -78,6 +80,7 @@ impl Rim {
             media,
             egress,
             peers,
+            journeys,
             finder,
             previews,
             mail,
@@ -164,6 +167,7 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
         security_email: config.support.security_email.as_ref().map(|address| address.0.clone()),
     };
     settings.federation_enabled = config.federation.enabled;
+    settings.public_rooms = config.federation.public_rooms;
     settings.allow_private_ips = config.federation.allow_private_ips;
     settings.mail = config.email.smtp.is_some() && config.email.from.is_some();
     settings.trusted_proxies = config.limits.trusted_proxies.clone();

@@ -7,6 +7,7 @@ use blob::Blobs;
 use egress::{Egress, mail::Mail};
 use flows::{
     appservice::Bridges,
+    journey::{self, Journeys},
     peers::{self, Peers},
 };
 use followers::push::{Letters, Outlet, Push};
@@ -54,6 +55,7 @@ async fn serve(
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
     let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
+    let journeys = Journeys::new(store.clone(), peers.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());
@@ -65,6 +67,7 @@ async fn serve(
     let clock = tokio::spawn(tick(store.clone()));
     let alone = config.store.engine == Engine::Embedded;
     let followers = Followers::start(store, &index, &bridges, alone);
+    let completion = Completion::start(&journeys);
     let push = Push::start(Outlet {
         store: store.clone(),
         egress: egress.clone(),
@@ -75,8 +78,17 @@ async fn serve(
         },
     });
     let finder = althing_http::Finder::new(index);
-    let opened =
-        Opened { store: store.clone(), hasher, media, egress, peers, mail, finder, bridges };
+    let opened = Opened {
+        store: store.clone(),
+        hasher,
+        media,
+        egress,
+        peers,
+        journeys,
+        mail,
+        finder,
+        bridges,
+    };
     let mut serving = rim.serve(config, opened, door.token.clone());
     tracing::info!(target: logging::ALWAYS, addresses = %addresses.join(" "), "listening");
     door.tell(config, &addresses);
@@ -88,6 +100,7 @@ async fn serve(
     // Commands are still answered while requests finish.
     serving.drain().await?;
     followers.stop().await;
+    completion.stop().await;
     push.stop().await;
     clock.abort();
     if let Some(control) = control {
@@ -113,6 +126,7 @@ fn peers_options(config: &Config) -> peers::Options {
     peers::Options {
         enabled: federation.enabled,
         trusted_key_servers: federation.trusted_key_servers.clone(),
+        ..peers::Options::default()
     }
 }
 
@@ -122,6 +136,27 @@ fn mail(config: &Config) -> Result<Option<Mail>, Failure> {
     let trusted_ca: Vec<PathBuf> =
         config.federation.trusted_ca.iter().map(|file| file.0.clone()).collect();
     Ok(Some(Mail::new(&url.0, &from.0, &trusted_ca)?))
+}
+
+/// What completes rooms that were joined without their members.
+struct Completion {
+    tell: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Completion {
+    fn start(journeys: &Journeys) -> Completion {
+        let (tell, stop) = watch::channel(false);
+        let task = tokio::spawn(journey::completion::run(journeys.clone(), stop));
+        Completion { tell, task }
+    }
+
+    async fn stop(self) {
+        self.tell.send_replace(true);
+        if let Err(e) = self.task.await {
+            tracing::error!(error = %e, "the completion of rooms had ended");
+        }
+    }
 }
 
 /// What reacts to the log, and to the clock.

@@ -4,4 +4,5 @@
 //! application services).
 #![forbid(unsafe_code)]
 
+pub mod published;
 pub mod to_device;

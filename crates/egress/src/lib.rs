@@ -11,6 +11,7 @@
 
 mod address;
 mod connect;
+mod dns;
 mod exchange;
 mod line;
 pub mod mail;
@@ -150,6 +151,7 @@ pub struct Egress(Arc<Inner>);
 struct Inner {
     allow_private_ips: bool,
     roots: roots::Roots,
+    dns: dns::Dns,
     pool: Arc<pool::Pool>,
     places: Arc<Semaphore>,
 }
@@ -163,6 +165,7 @@ impl Egress {
         Ok(Egress(Arc::new(Inner {
             allow_private_ips: options.allow_private_ips,
             roots: roots::Roots::new(&options.trusted_ca)?,
+            dns: dns::Dns::default(),
             pool: Arc::default(),
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
         })))
@@ -182,6 +185,15 @@ impl Egress {
     /// See [`Failure`].
     pub async fn open(&self, request: Request) -> Result<Opened, Failure> {
         exchange::open(&self.0, request).await
+    }
+
+    /// The hosts and ports that the SRV records of a name (`_service._tcp.host`) name, in the order in which they are to
+    /// be tried; none: there are no such records.
+    ///
+    /// # Errors
+    /// [`Failure::Dns`] if no name server says anything.
+    pub async fn srv(&self, name: &str) -> Result<Vec<(String, u16)>, Failure> {
+        self.0.dns.srv(name).await
     }
 
     /// Figures for metrics: name and value.

@@ -4,5 +4,6 @@
 
 pub mod appservice;
 pub mod inbound;
+pub mod journey;
 pub mod peers;
 pub mod preview;

@@ -401,6 +401,44 @@ impl Routes {
         )
     }
 
+    /// [`Routes::read`] for what other servers ask and ruma's type is too strict for, or not there.
+    #[must_use]
+    pub fn raw_server_read<A: Answer<Asked> + 'static>(
+        self,
+        method: Method,
+        paths: &[&'static str],
+        f: fn(&View, Around<'_>, Origin, Asked) -> Reply<A>,
+    ) -> Routes {
+        let run = Run::Read(Box::new(move |view, around, caller, asked| {
+            f(view, around, signer(caller.server())?, std::mem::take(asked))?.render()
+        }));
+        self.add_raw(method, paths, Auth::Server, run)
+    }
+
+    /// [`Routes::flow`] for what other servers ask and ruma's type is too strict for, or not there.
+    #[must_use]
+    pub fn raw_server_flow<A, F>(
+        self,
+        method: Method,
+        paths: &[&'static str],
+        f: fn(Outside, Origin, Asked) -> F,
+    ) -> Routes
+    where
+        A: Answer<Asked> + 'static,
+        F: Future<Output = Reply<A>> + Send + 'static,
+    {
+        let run = Run::Flow(Box::new(move |outside, caller, asked| {
+            match signer(caller.server()) {
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+                Ok(origin) => {
+                    let answer = f(outside, origin, asked);
+                    Box::pin(async move { answer.await?.render() })
+                }
+            }
+        }));
+        self.add_raw(method, paths, Auth::Server, run)
+    }
+
     /// A flow whose body is not read into memory but handed over as it arrives, up to the largest upload.
     #[must_use]
     pub fn raw_stream<A, F>(
@@ -435,6 +473,11 @@ impl Routes {
         self.0.push(Route { method, paths: paths.to_vec(), auth, run });
         self
     }
+}
+
+/// The server that signed the request.
+fn signer(origin: Option<Origin>) -> Reply<Origin> {
+    origin.ok_or_else(|| Error::refused(401, "M_UNAUTHORIZED", "no server has signed this"))
 }
 
 /// Caller and request in the types that the endpoint wants.

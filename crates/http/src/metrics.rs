@@ -40,7 +40,10 @@ pub(crate) const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The page.
 pub(crate) fn page(outside: &Outside, running: &Running) -> String {
-    for (name, value) in outside.store.gauges().into_iter().chain(outside.egress.gauges()) {
+    let peers = outside.peers.gauges();
+    for (name, value) in
+        outside.store.gauges().into_iter().chain(outside.egress.gauges()).chain(peers)
+    {
         gauge!(name).set(value);
     }
     gauge!("althing_http_requests_in_flight").set(running.requests.load(Ordering::Relaxed) as f64);

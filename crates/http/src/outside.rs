@@ -28,6 +28,8 @@ pub struct Outside {
     pub egress: egress::Egress,
     /// Other servers.
     pub peers: flows::peers::Peers,
+    /// What users do there.
+    pub journeys: flows::journey::Journeys,
     /// Looks at what is behind links; none: switched off.
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.
@@ -129,6 +131,8 @@ pub struct Settings {
     pub support: Support,
     /// Federation is on.
     pub federation_enabled: bool,
+    /// Other servers may list the directory.
+    pub public_rooms: bool,
     /// `?access_token=` is accepted (spec: "Using access tokens"; deprecated since v1.11).
     pub token_in_query: bool,
     /// Proxies whose `X-Forwarded-For` is believed, besides those on this machine.
@@ -157,6 +161,7 @@ impl Settings {
             livekit: Vec::new(),
             support: Support::default(),
             federation_enabled: true,
+            public_rooms: false,
             token_in_query: true,
             trusted_proxies: Vec::new(),
             allow_private_ips: false,

@@ -68,15 +68,17 @@ pub(crate) fn outside(
     change(&mut settings);
     let (tell, stop) = Stop::channel();
     let egress = Egress::new(egress::Options::default()).unwrap();
+    let peers = flows::peers::Peers::new(
+        store.clone(),
+        egress.clone(),
+        flows::peers::Options::default(),
+    );
     let outside = Outside {
         store: store.clone(),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media: media::Library::open(store.clone(), folder.path()).unwrap(),
-        peers: flows::peers::Peers::new(
-            store.clone(),
-            egress.clone(),
-            flows::peers::Options::default(),
-        ),
+        journeys: flows::journey::Journeys::new(store.clone(), peers.clone()),
+        peers,
         previews: None,
         finder: finder(store, folder),
         mail: None,

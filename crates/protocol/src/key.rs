@@ -106,8 +106,13 @@ impl fmt::Debug for SigningKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The 32 bytes of a public key.
+    pub(crate) fn public(key: &SigningKey) -> Vec<u8> {
+        STANDARD_NO_PAD.decode(key.public_key()).unwrap()
+    }
 
     /// The example of the spec's appendix "Cryptographic Test Vectors".
     const SEED: &str = "YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1";

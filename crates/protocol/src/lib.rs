@@ -7,6 +7,7 @@
 //! here, by the number they have in the spec. All room versions of the spec, 1 to 12, are supported;
 //! what differs between them is asked of ruma's rule flags, so that a version is data.
 
+pub mod acl;
 pub mod appservice;
 pub mod auth;
 pub mod filter;
@@ -17,8 +18,11 @@ pub mod pdu;
 pub mod power;
 pub mod push;
 pub mod relation;
+pub mod request;
 pub mod resolve;
 pub mod room;
+pub mod server_keys;
+pub mod signed;
 pub mod transfer;
 pub mod version;
 pub mod visible;

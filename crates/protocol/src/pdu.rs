@@ -6,6 +6,7 @@
 //! [`Pdu`] are canonical JSON text, so that the event's bytes can be put together again by sorting
 //! its fields.
 
+mod cosign;
 mod draft;
 mod read;
 mod redact;
@@ -43,6 +44,8 @@ pub const FIELD_BYTES_MAX: usize = 255;
 pub const PREV_EVENTS_MAX: usize = 20;
 /// The most `auth_events` of an event (spec: Room Versions, Event format).
 pub const AUTH_EVENTS_MAX: usize = 10;
+/// The signatures of one server on one event that are looked at.
+pub const SIGNATURES_MAX: usize = 8;
 /// The field beside `content` that makes an event sticky (MSC4354, unstable name): an object with `duration_ms`.
 pub const STICKY: &str = "msc4354_sticky";
 /// No event is sticky for longer, in milliseconds (MSC4354).
@@ -117,6 +120,31 @@ impl Pdu {
         let signatures: Option<BTreeMap<String, BTreeMap<String, String>>> =
             serde_json::from_str(&self.signatures).ok();
         signatures.is_some_and(|map| map.get(server).is_some_and(|keys| !keys.is_empty()))
+    }
+
+    /// The ids of the keys with which a server has signed the event, at most [`SIGNATURES_MAX`].
+    #[must_use]
+    pub fn keys_of(&self, server: &ServerName) -> Vec<String> {
+        let signatures: Option<BTreeMap<String, BTreeMap<String, String>>> =
+            serde_json::from_str(&self.signatures).ok();
+        let keys = signatures.and_then(|mut map| map.remove(server.as_str())).unwrap_or_default();
+        keys.into_keys().take(SIGNATURES_MAX).collect()
+    }
+
+    /// The event as redaction leaves it, which is what counts of one whose content does not have its hash (spec:
+    /// Checks performed on receipt of a PDU, 3). Its id stays.
+    ///
+    /// # Errors
+    /// A fault if the fields are not canonical JSON.
+    pub fn redacted(mut self, version: &RoomVersionId) -> Reply<Pdu> {
+        let rules = rules_of(version)?;
+        let content = redact::redact_content(&rules.redaction, &self.kind, self.content.get())?;
+        self.content = raw(content)?;
+        self.extra.retain(|key, _| redact::keeps(rules, key));
+        if !rules.redaction.keep_room_redaction_redacts {
+            self.redacts = None;
+        }
+        Ok(self)
     }
 
     /// The servers that must have signed the event (spec: Server-Server API, "Validating hashes and

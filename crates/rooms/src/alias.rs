@@ -2,7 +2,7 @@
 //! `m.room.canonical_alias` event may name.
 
 use base::{Error, Reply, Room, User};
-use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, RoomOrAliasId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomOrAliasId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use store::{
@@ -16,6 +16,8 @@ use crate::{New, append, ground};
 const CANONICAL: &str = "m.room.canonical_alias";
 /// Aliases of one room that are listed: far more than anyone reads.
 const ALIASES_MAX: usize = 10_000;
+/// Servers named with an alias: more are not asked by anyone.
+const SERVERS_MAX: usize = 20;
 /// `M_UNKNOWN` is what the spec gives for an alias that is taken.
 const TAKEN: (u16, &str) = (409, "M_UNKNOWN");
 
@@ -39,6 +41,20 @@ pub fn resolve(view: &View, id: &RoomOrAliasId) -> Reply<Room> {
 /// 404 `M_NOT_FOUND`.
 pub fn lookup(view: &View, alias: &RoomAliasId) -> Reply<OwnedRoomId> {
     room::id(view, known(view, alias)?.room)
+}
+
+/// Through which servers the room of an alias may be joined: this one, and some of those that are in it.
+///
+/// # Errors
+/// Faults.
+pub fn servers(view: &View, room_id: &RoomId) -> Reply<Vec<OwnedServerName>> {
+    let mut servers = vec![view.server_name().to_owned()];
+    if let Some(room) = room::find(view, room_id)? {
+        let all = room::servers(view, room)?;
+        let named = all.iter().filter_map(|name| OwnedServerName::try_from(&**name).ok());
+        servers.extend(named.filter(|name| name != view.server_name()).take(SERVERS_MAX));
+    }
+    Ok(servers)
 }
 
 fn known(view: &View, alias: &RoomAliasId) -> Reply<Alias> {

@@ -5,23 +5,22 @@
 //! the room's extremities, so that events of one server form a line.
 
 use base::{Error, Event, Reply, Room, UnixMs, User, limits::PREV_EVENTS_MAX};
-use protocol::{
-    Draft, Pdu, Verdict, authorize, pdu::split, select_auth_events, version::event_ids_are_chosen,
-};
+use protocol::{Draft, Pdu, Verdict, authorize, select_auth_events, version::event_ids_are_chosen};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use store::{
-    Tx, activity, event, log, room,
-    schema::{EventRow, HEADS, Head, ROOM_IDS, ROOMS, Relation, RoomInfo},
+    Tx, room,
+    schema::{HEADS, Head, ROOM_IDS, ROOMS, RoomInfo},
     state, user,
 };
 
 use crate::{
-    authority, chosen, delayed_rows,
+    chosen, delayed_rows,
     ground::{self, Ground},
-    member_rows::{self, Change},
-    redaction, relate, sticky, suspended,
+    member_rows::{self, Change, Said, Shown},
+    record::{self, Standing},
+    redaction, relate, suspended,
 };
 
 /// An event to be sent by a user of this server.
@@ -110,7 +109,7 @@ pub fn append_so(
     if let Some(target) = redacted.as_ref().filter(|_| suspended) {
         suspended::check_redaction(sender, target.row.sender)?;
     }
-    let placed = record(tx, room, head, sender, &pdu)?;
+    let placed = append_accepted(tx, room, head, sender, &pdu)?;
     if let Some(target) = redacted {
         redaction::apply(tx, &version, &target, placed.event)?;
     }
@@ -156,7 +155,7 @@ pub(crate) fn found(
     if tx.has(&ROOM_IDS, (pdu.room_id.to_string(),))? {
         return Err(Error::fault("a room that is like too many others"));
     }
-    let placed = record(tx, room, head, sender, &pdu)?;
+    let placed = append_accepted(tx, room, head, sender, &pdu)?;
     tx.put(&ROOM_IDS, (pdu.room_id.to_string(),), &room);
     tx.put_new(&ROOMS, (room,), &about(&pdu, placed.event));
     Ok(room)
@@ -224,60 +223,43 @@ fn current(tx: &Tx, head: &Head, pdu: &Pdu, sender: User) -> Reply<Option<Event>
 }
 
 /// Stores an accepted event with all its indexes, moves the room's head, and announces it.
-fn record(tx: &mut Tx, room: Room, mut head: Head, sender: User, pdu: &Pdu) -> Reply<Appended> {
-    let event = Event(tx.fresh()?);
-    let content = pdu.content.get();
-    let related = relate::read(tx, room, sender, &pdu.kind, content)?;
+fn append_accepted(
+    tx: &mut Tx,
+    room: Room,
+    mut head: Head,
+    sender: User,
+    pdu: &Pdu,
+) -> Reply<Appended> {
+    let related = relate::read(tx, room, sender, &pdu.kind, pdu.content.get())?;
     let before = head.state;
-    let mut replaces = None;
+    let event = record::number(tx)?;
     if let Some(key) = &pdu.state_key {
-        replaces = state::get(tx, before, &pdu.kind, key)?;
         head.state = state::set(tx, before, &pdu.kind, key, event)?;
         delayed_rows::overtake(tx, room, &pdu.kind, key, sender)?;
     }
     let mut target = None;
     if let Some(change) = Change::read(pdu) {
         change.check(tx, room, sender, &pdu.sender)?;
-        let what = (event, sender, pdu);
-        target = Some(member_rows::apply(tx, room, &mut head, before, &change, what)?);
+        let said = Said { event, sender, sender_id: &pdu.sender, content: pdu.content.get() };
+        target = Some(member_rows::apply(tx, room, &mut head, Shown::Of(before), &change, &said)?);
     }
-    let row = EventRow {
-        room,
+    let standing = Standing {
+        pdu,
         sender,
-        kind: pdu.kind.clone(),
-        state_key: pdu.state_key.clone(),
-        sent_at: base::UnixMs(pdu.origin_server_ts),
-        depth: pdu.depth,
         before,
         after: head.state,
-        relates: related.as_ref().map(|r| (r.parent, r.rel_type.clone())),
-        replaces,
-        redacted_by: None,
         joined: head.joined,
-        client: Vec::new(),
-        rest: Vec::new(),
+        related: related.as_ref(),
+        rejected: false,
     };
-    let halves = split(pdu);
-    event::insert(tx, event, &pdu.event_id, row, &halves.client, &halves.rest);
-    authority::record(tx, room, event, pdu)?;
+    record::keep(tx, room, event, false, &standing)?;
     // The event follows the newest of them all; older extremities beyond the limit stay.
     let left = head.extremities.len().saturating_sub(PREV_EVENTS_MAX);
     head.extremities.truncate(left);
     head.extremities.push(event);
     head.depth = pdu.depth;
     tx.put(&HEADS, (room,), &head);
-
-    let state = pdu.is_state();
-    let at = tx.announce(log::Entry::Event { room, event, sender, target, state });
-    event::place(tx, room, event, base::UnixMs(pdu.origin_server_ts), at);
-    activity::note(tx, room, &pdu.kind, at);
-    sticky::index(tx, room, event, pdu, at)?;
-    if let Some(related) = related {
-        let rel_type = related.rel_type.clone();
-        let relation = Relation { child: event, rel_type, kind: pdu.kind.clone(), sender };
-        relate::index(tx, room, &related, relation, at)?;
-    }
-    ground::remember_id(tx, event, &pdu.event_id)?;
+    record::show(tx, room, event, &standing, target, None)?;
     Ok(Appended { event, id: pdu.event_id.clone() })
 }
 

@@ -28,13 +28,19 @@ const BATCH: usize = 1_000;
 /// Citations read at once: mostly the first few tell.
 const PAGE: usize = 32;
 
-/// Writes down what authorises a new state event.
+/// Writes down what authorises a new state event, and whether it was rejected.
 ///
 /// # Errors
 /// A fault if one of its auth events is not here.
-pub(crate) fn record(tx: &mut Tx, room: Room, event: Event, pdu: &Pdu) -> Reply<()> {
+pub(crate) fn record(
+    tx: &mut Tx,
+    room: Room,
+    event: Event,
+    pdu: &Pdu,
+    rejected: bool,
+) -> Reply<()> {
     let Some(state_key) = &pdu.state_key else { return Ok(()) };
-    let mut authority = Authority::default();
+    let mut authority = Authority { rejected, ..Authority::default() };
     for id in &pdu.auth_events {
         authority.auth.push(number(tx, id)?);
     }

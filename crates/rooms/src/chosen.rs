@@ -34,10 +34,22 @@ pub(crate) fn name(
 ) -> Reply<Named> {
     let event_id = OwnedEventId::try_from(format!("${}:{}", opaque(tx), tx.server_name()))
         .map_err(|e| Error::fault(format!("own event id: {e}")))?;
+    named_as(tx, event_id, version, room_id, named)
+}
+
+/// The hashes of the events that an event of this id names.
+pub(crate) fn named_as(
+    view: &View,
+    event_id: OwnedEventId,
+    version: &RoomVersionId,
+    room_id: &RoomId,
+    named: &[&OwnedEventId],
+) -> Reply<Named> {
     let mut hashes = BTreeMap::new();
     for id in named {
-        let event = event::find(tx, id)?.ok_or_else(|| Error::fault(format!("{id} is missing")))?;
-        hashes.insert((*id).clone(), hash(tx, version, room_id, event)?);
+        let event =
+            event::find(view, id)?.ok_or_else(|| Error::fault(format!("{id} is missing")))?;
+        hashes.insert((*id).clone(), hash(view, version, room_id, event)?);
     }
     Ok(Named { event_id, hashes })
 }

@@ -33,6 +33,7 @@ use crate::{
 /// # Errors
 /// 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE` for a taken alias, `M_INVALID_ROOM_STATE` if the rules forbid one of
 /// the room's own first events, `M_BAD_JSON`; for invites what [`invite`](crate::invite::invite) refuses.
+/// Users of other servers are not invited here, but when the room is there ([`crate::invite::prepare`]).
 pub fn create(
     tx: &mut Tx,
     user: User,
@@ -48,7 +49,7 @@ pub fn create(
         let text = "invites by email or phone number need an identity server, which there is none";
         return Err(Error::refused(403, "M_THREEPID_DENIED", text));
     }
-    for invitee in &request.invite {
+    for invitee in request.invite.iter().filter(|id| user::is_local(tx, id)) {
         check_invitee(tx, user, invitee)?;
     }
     let alias = wanted_alias(tx.server_name(), request)?;
@@ -204,7 +205,10 @@ fn fill(
         let content = json!({ "topic": topic, "m.topic": { "m.text": text } });
         set(tx, room, user, "m.room.topic", &content)?;
     }
-    for invitee in request.invite.iter().filter(|id| **id != creator) {
+    // Those of other servers are invited when the room is there.
+    let here = |id: &&OwnedUserId| **id != creator && user::is_local(tx, id);
+    let invitees: Vec<_> = request.invite.iter().filter(here).collect();
+    for invitee in invitees {
         invite::send(tx, user, room, invitee, None, request.is_direct)?;
     }
     Ok(())

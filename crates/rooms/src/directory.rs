@@ -128,10 +128,10 @@ pub struct Query<'a> {
 /// Lists the directory.
 ///
 /// # Errors
-/// 400 `M_INVALID_PARAM` for a token that is not one of ours; a refusal for other servers' directories.
+/// 400 `M_INVALID_PARAM` for a token that is not one of ours, and for the directory of another server, which has to be asked.
 pub fn page(view: &View, query: &Query<'_>) -> Reply<Page> {
     if query.server.is_some_and(|server| server != view.server_name()) {
-        return Err(crate::no_federation());
+        return Err(Error::invalid_param("the directory of another server is there"));
     }
     let from = query.since.map(|token| token.strip_prefix('p').and_then(|n| n.parse().ok()));
     let from: usize = match from {

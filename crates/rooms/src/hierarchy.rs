@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt, sync::Arc};
 
 use base::{Error, Reply, Room, User};
 use protocol::json::quote;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedRoomId, RoomId, ServerName};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use store::{
@@ -141,6 +141,48 @@ pub fn page(view: &View, user: User, space: &RoomId, ask: &Ask<'_>) -> Reply<Str
     }
     let next = next.map_or(String::new(), |next| format!(r#","next_batch":"{next}""#));
     Ok(format!(r#"{{"rooms":[{}]{next}}}"#, rooms.join(",")))
+}
+
+/// A space and its children as another server may know of them (`GET /_matrix/federation/v1/hierarchy/{roomId}`): the JSON
+/// body. Children that this server does not know are left out.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` for a space that is not there for the server.
+pub fn for_server(
+    view: &View,
+    server: &ServerName,
+    space: &RoomId,
+    suggested_only: bool,
+) -> Reply<String> {
+    let missing = || Error::not_found("This room is not known here, or not open to your server.");
+    let root = room::find(view, space)?.ok_or_else(missing)?;
+    if !summary::server_may_see(view, root, server)? {
+        return Err(missing());
+    }
+    let children = children(view, root)?;
+    let wanted: Vec<&Child> =
+        children.iter().filter(|child| child.suggested || !suggested_only).collect();
+    let stripped: Vec<&str> = wanted.iter().map(|child| child.stripped.as_str()).collect();
+    let (mut shown, mut closed, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for child in &wanted {
+        let Some(room) = room::find(view, &child.id)?.filter(|_| seen.insert(&child.id)) else {
+            continue;
+        };
+        if !room::is_resident(view, room)? {
+            continue;
+        }
+        if summary::server_may_see(view, room, server)? {
+            shown.push(Value::Object(summary::describe(view, room)?).to_string());
+        } else {
+            closed.push(quote(child.id.as_str()));
+        }
+    }
+    Ok(format!(
+        r#"{{"children":[{}],"inaccessible_children":[{}],"room":{}}}"#,
+        shown.join(","),
+        closed.join(","),
+        chunk(view, root, &stripped)?
+    ))
 }
 
 fn chunk(view: &View, room: Room, children: &[&str]) -> Reply<String> {

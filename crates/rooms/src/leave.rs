@@ -2,9 +2,12 @@
 
 use base::{Error, Reply, Room, User};
 use ruma::RoomId;
-use store::{Tx, schema::Standing, user};
+use store::{Tx, View, schema::Standing, user};
 
-use crate::membership::{self, Content};
+use crate::{
+    elsewhere,
+    membership::{self, Content},
+};
 
 /// Leaves a room; who has left already is told that it is so.
 ///
@@ -18,6 +21,17 @@ pub fn leave(tx: &mut Tx, user: User, room_id: &RoomId, reason: Option<&str>) ->
         Some(Standing::Ban) => Err(Error::forbidden("you are banned from this room")),
         None => Err(crate::not_in_room()),
     }
+}
+
+/// The room, if leaving it takes another server: this one is not in it, and the user is invited or knocks.
+///
+/// # Errors
+/// Faults.
+pub fn elsewhere(view: &View, user: User, room_id: &RoomId) -> Reply<Option<Room>> {
+    let Some(room) = store::room::find(view, room_id)? else { return Ok(None) };
+    let mine = store::room::membership(view, user, room)?.map(|mine| mine.standing);
+    let open = matches!(mine, Some(Standing::Invite | Standing::Knock | Standing::Join));
+    Ok((open && elsewhere::is_elsewhere(view, room)?).then_some(room))
 }
 
 /// Takes a user out of at most `most` rooms: leaves them, rejects invites, takes back knocks. Returns whether rooms are
@@ -43,11 +57,15 @@ pub fn quit_all(tx: &mut Tx, user: User, most: usize) -> Reply<bool> {
     Ok(false)
 }
 
-/// Leaves a room that the user is joined to, invited to, or knocking on.
+/// Leaves a room that the user is joined to, invited to, or knocking on. Where this server is not in the room, nobody there is
+/// told.
 ///
 /// # Errors
 /// 403 `M_FORBIDDEN` for anyone else.
 pub fn quit(tx: &mut Tx, user: User, room: Room, reason: Option<&str>) -> Reply<()> {
+    if elsewhere::is_elsewhere(tx, room)? {
+        return elsewhere::renounce(tx, user, room, reason);
+    }
     let id = user::id(tx, user)?;
     membership::set(tx, room, user, &id, Content::new(Standing::Leave, reason)).map(drop)
 }

@@ -6,6 +6,7 @@
 
 pub mod alias;
 mod append;
+mod auth_chain;
 mod authority;
 pub mod ban;
 mod chosen;
@@ -14,10 +15,12 @@ pub mod delayed;
 pub mod delayed_list;
 mod delayed_rows;
 pub mod directory;
+pub mod elsewhere;
 pub mod explain;
 pub mod forget;
 mod ground;
 pub mod guests;
+pub mod handshake;
 pub mod hierarchy;
 pub mod invite;
 pub mod join;
@@ -29,13 +32,16 @@ pub mod members;
 mod membership;
 pub mod notice;
 mod once;
+mod pending;
 pub mod receipt;
+mod record;
 pub mod redact;
 mod redaction;
 mod relate;
 pub mod remote;
 pub mod resolve;
 pub mod send;
+pub mod snapshot;
 pub mod state;
 pub mod sticky;
 pub mod summary;
@@ -48,6 +54,7 @@ pub mod unban;
 pub mod upgrade;
 
 pub use append::{Appended, Manner, New, append, append_as, append_so, prepare};
+pub use auth_chain::{AUTH_CHAIN_MAX, auth_chain};
 pub use ground::power;
 pub use membership::refresh_profile;
 pub use once::once;
@@ -75,9 +82,4 @@ pub fn known_room(view: &View, id: &RoomId) -> Reply<Room> {
 
 fn not_in_room() -> Error {
     Error::forbidden("you are not in this room")
-}
-
-/// The one refusal of all that needs another server.
-fn no_federation() -> Error {
-    Error::refused(403, "M_UNKNOWN", "federation with other servers is not available yet")
 }

@@ -7,10 +7,10 @@ use ruma::UserId;
 use serde::Deserialize;
 use store::{
     Tx, View,
-    event::Stored,
+    event::{self, Stored},
     room,
     schema::{ACCOUNTS, GHOSTS, Head, Member, Membership, NOTICE_ROOMS, ROOMS_OF, Standing},
-    state::Root,
+    state::{self, Root},
     user,
 };
 
@@ -48,10 +48,11 @@ impl<'a> Change<'a> {
 ///
 /// # Errors
 /// 404 `M_NOT_FOUND` for a user of this server who does not exist; 403 `M_INVITE_BLOCKED` for one who wants no invite
-/// of `by`; a refusal for users of other servers.
+/// of `by`; and for users of other servers, whose server has to see the invite first ([`crate::invite::prepare`]): what
+/// is appended here does not pass it.
 pub(crate) fn check_invitee(view: &View, by: User, id: &UserId) -> Reply<()> {
     if !user::is_local(view, id) {
-        return Err(crate::no_federation());
+        return Err(Error::forbidden("users of other servers are invited by an invite, not as state"));
     }
     let unknown = || Error::not_found(format!("there is no user {id}"));
     let invitee = user::find(view, id)?.ok_or_else(unknown)?;
@@ -80,18 +81,32 @@ fn check_leave(view: &View, room: Room, user: User) -> Reply<()> {
     Err(Error::refused(403, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", text))
 }
 
+/// A membership event.
+pub(crate) struct Said<'a> {
+    pub(crate) event: Event,
+    pub(crate) sender: User,
+    pub(crate) sender_id: &'a UserId,
+    pub(crate) content: &'a str,
+}
+
+/// What the invited or knocking user is shown of the room.
+pub(crate) enum Shown {
+    /// A state of it, before the event.
+    Of(Root),
+    /// What another server shows of it: a JSON array.
+    Theirs(Option<String>),
+}
+
 /// Writes the membership rows of a new event and counts it in the head. Returns whose membership changed.
-///
-/// `before` is the room's state before the event.
 pub(crate) fn apply(
     tx: &mut Tx,
     room: Room,
     head: &mut Head,
-    before: Root,
+    shown: Shown,
     change: &Change<'_>,
-    (event, sender, pdu): (Event, User, &Pdu),
+    said: &Said<'_>,
 ) -> Reply<User> {
-    let standing = change.standing;
+    let (standing, event, sender) = (change.standing, said.event, said.sender);
     let target = user::intern(tx, change.target)?;
     let old = room::set_member(tx, room, target, Member { standing, event })?;
     count(head, old.map(|member| member.standing), standing);
@@ -100,7 +115,10 @@ pub(crate) fn apply(
     let was_joined = past.as_ref().is_some_and(|past| past.was_joined && !past.forgotten);
     let enters = matches!(standing, Standing::Join | Standing::Invite | Standing::Knock);
     let stripped = match standing {
-        Standing::Invite | Standing::Knock => Some(stripped_state(tx, before, pdu)?),
+        Standing::Invite | Standing::Knock if user::is_local(tx, change.target) => match shown {
+            Shown::Of(before) => Some(stripped_state(tx, before, change.target, said)?),
+            Shown::Theirs(shown) => shown,
+        },
         _ => None,
     };
     let membership = Membership {
@@ -115,12 +133,67 @@ pub(crate) fn apply(
     Ok(target)
 }
 
-fn count(head: &mut Head, old: Option<Standing>, new: Standing) {
+/// Brings the membership rows from one version of the state to another: what state resolution changed, or what another
+/// server says that the state is. `but` has been applied already. Returns whose memberships changed.
+pub(crate) fn follow(
+    tx: &mut Tx,
+    room: Room,
+    head: &mut Head,
+    (before, after): (Root, Root),
+    but: Option<Event>,
+) -> Reply<Vec<User>> {
+    let mut changed = Vec::new();
+    for change in state::diff(tx, before, after)? {
+        if change.after.is_some() && change.after == but {
+            continue;
+        }
+        let Some(event) = change.after.or(change.before) else { continue };
+        let stored = event::load(tx, event)?;
+        if !stored.is_state("m.room.member") {
+            continue;
+        }
+        let target = stored.row.state_key.as_deref().unwrap_or_default();
+        let Ok(target) = <&UserId>::try_from(target) else { continue };
+        let standing = room::standing(&stored).filter(|_| change.after.is_some());
+        let Some(standing) = standing else {
+            changed.extend(forget(tx, room, head, target)?);
+            continue;
+        };
+        let sender = stored.row.sender;
+        let sender_id = user::id(tx, sender)?;
+        let said = Said { event, sender, sender_id: &sender_id, content: stored.content() };
+        let by = Change { target, standing };
+        changed.push(apply(tx, room, head, Shown::Of(before), &by, &said)?);
+    }
+    Ok(changed)
+}
+
+/// The state says nothing of a user any more.
+fn forget(tx: &mut Tx, room: Room, head: &mut Head, target: &UserId) -> Reply<Option<User>> {
+    let Some(user) = user::find(tx, target)? else { return Ok(None) };
+    let old = room::unset_member(tx, room, user)?;
+    uncount(head, old.map(|member| member.standing));
+    match tx.get(&ROOMS_OF, (user, room))? {
+        Some(past) if user::is_local(tx, target) => {
+            let gone = Membership { standing: Standing::Leave, stripped: None, ..past };
+            tx.put(&ROOMS_OF, (user, room), &gone);
+        }
+        Some(_) => tx.delete(&ROOMS_OF, (user, room)),
+        None => {}
+    }
+    Ok(Some(user))
+}
+
+fn uncount(head: &mut Head, old: Option<Standing>) {
     match old {
         Some(Standing::Join) => head.joined = head.joined.saturating_sub(1),
         Some(Standing::Invite) => head.invited = head.invited.saturating_sub(1),
         _ => {}
     }
+}
+
+fn count(head: &mut Head, old: Option<Standing>, new: Standing) {
+    uncount(head, old);
     match new {
         Standing::Join => head.joined += 1,
         Standing::Invite => head.invited += 1,
@@ -130,19 +203,20 @@ fn count(head: &mut Head, old: Option<Standing>, new: Standing) {
 
 /// What the invited or knocking user is shown of the room, as a JSON array: the state that describes it, the
 /// membership of the sender, and the event itself, last.
-fn stripped_state(view: &View, before: Root, pdu: &Pdu) -> Reply<String> {
+fn stripped_state(view: &View, before: Root, target: &UserId, said: &Said<'_>) -> Reply<String> {
     let mut parts = Vec::with_capacity(STRIPPED_STATE.len() + 2);
     for kind in STRIPPED_STATE {
         if let Some(event) = room::state(view, before, kind, "")? {
             parts.push(stripped_event(view, &event)?);
         }
     }
-    let own = pdu.state_key.as_deref() == Some(pdu.sender.as_str());
-    if !own && let Some(event) = room::state(view, before, "m.room.member", pdu.sender.as_str())? {
+    let by = said.sender_id.as_str();
+    if target != said.sender_id
+        && let Some(event) = room::state(view, before, "m.room.member", by)?
+    {
         parts.push(stripped_event(view, &event)?);
     }
-    let state_key = pdu.state_key.as_deref().unwrap_or_default();
-    parts.push(stripped_text(&pdu.kind, state_key, pdu.sender.as_str(), pdu.content.get()));
+    parts.push(stripped_text("m.room.member", target.as_str(), by, said.content));
     Ok(format!("[{}]", parts.join(",")))
 }
 

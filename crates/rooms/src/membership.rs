@@ -39,6 +39,10 @@ impl Content {
         self.0.insert(key.to_owned(), value);
         self
     }
+
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
 }
 
 /// What membership events repeat of a profile.

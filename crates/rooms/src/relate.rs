@@ -22,6 +22,21 @@ pub(crate) struct Related {
     annotation: Option<[u8; 16]>,
 }
 
+impl Related {
+    /// The row of the child.
+    pub(crate) fn child(&self, child: Event, kind: &str, sender: User) -> Relation {
+        Relation { child, rel_type: self.rel_type.clone(), kind: kind.to_owned(), sender }
+    }
+}
+
+/// Where a child stands in the timeline.
+pub(crate) enum At {
+    /// Where it is announced.
+    Announced(Announced),
+    /// In the past.
+    Past(Seq),
+}
+
 /// Reads the relation of a new event. A parent that we do not hold, or of another room, is none.
 ///
 /// # Errors
@@ -33,24 +48,49 @@ pub(crate) fn read(
     kind: &str,
     content: &str,
 ) -> Reply<Option<Related>> {
+    let Some((related, nested)) = find(view, room, sender, kind, content)? else { return Ok(None) };
+    if nested {
+        let text = "a thread cannot start at an event that relates to another";
+        return Err(Error::refused(400, "M_UNKNOWN", text));
+    }
+    if let Some(hash) = related.annotation
+        && view.has(&ANNOTATIONS, (related.parent, hash))?
+    {
+        let text = "you have annotated this event so already";
+        return Err(Error::refused(400, "M_DUPLICATE_ANNOTATION", text));
+    }
+    Ok(Some(related))
+}
+
+/// Reads the relation of an event of another server, which may be what ours may not: then it is none.
+pub(crate) fn read_theirs(
+    view: &View,
+    room: Room,
+    sender: User,
+    kind: &str,
+    content: &str,
+) -> Reply<Option<Related>> {
+    let found = find(view, room, sender, kind, content)?;
+    Ok(found.filter(|(_, nested)| !nested).map(|(related, _)| related))
+}
+
+/// The relation, and whether it makes a thread of a child.
+fn find(
+    view: &View,
+    room: Room,
+    sender: User,
+    kind: &str,
+    content: &str,
+) -> Reply<Option<(Related, bool)>> {
     let Some(found) = relation(content) else { return Ok(None) };
     let Some(parent) = event::load_id(view, &found.event_id)? else { return Ok(None) };
     if parent.row.room != room {
         return Ok(None);
     }
-    if found.rel_type == THREAD && relation(parent.content()).is_some() {
-        let text = "a thread cannot start at an event that relates to another";
-        return Err(Error::refused(400, "M_UNKNOWN", text));
-    }
+    let nested = found.rel_type == THREAD && relation(parent.content()).is_some();
     let key = found.key.filter(|_| found.rel_type == ANNOTATION);
     let annotation = key.map(|key| annotation_of(sender, kind, &key));
-    if let Some(hash) = annotation
-        && view.has(&ANNOTATIONS, (parent.event, hash))?
-    {
-        let text = "you have annotated this event so already";
-        return Err(Error::refused(400, "M_DUPLICATE_ANNOTATION", text));
-    }
-    Ok(Some(Related { parent: parent.event, rel_type: found.rel_type, annotation }))
+    Ok(Some((Related { parent: parent.event, rel_type: found.rel_type, annotation }, nested)))
 }
 
 fn annotation_of(sender: User, kind: &str, key: &str) -> [u8; 16] {
@@ -66,10 +106,14 @@ pub(crate) fn index(
     room: Room,
     related: &Related,
     relation: Relation,
-    at: Announced,
+    at: At,
 ) -> Reply<()> {
     let (parent, child, sender) = (related.parent, relation.child, relation.sender);
-    tx.put_at(&RELATIONS, at, move |seq| ((parent, seq), relation));
+    let newest = matches!(at, At::Announced(_));
+    match at {
+        At::Announced(at) => tx.put_at(&RELATIONS, at, move |seq| ((parent, seq), relation)),
+        At::Past(seq) => tx.put_new(&RELATIONS, (parent, seq), &relation),
+    }
     if let Some(hash) = related.annotation {
         tx.put(&ANNOTATIONS, (parent, hash), &child);
     }
@@ -77,7 +121,9 @@ pub(crate) fn index(
         let empty = || Thread { count: 0, latest: child, participants: Vec::new() };
         let mut thread = tx.get(&THREADS, (room, parent))?.unwrap_or_else(empty);
         thread.count += 1;
-        thread.latest = child;
+        if newest {
+            thread.latest = child;
+        }
         if !thread.participants.contains(&sender) {
             thread.participants.push(sender);
         }

@@ -1,9 +1,9 @@
 //! What a room tells those who might join it (`GET /room_summary/{roomIdOrAlias}`), and who may be told.
 
 use base::{Error, Reply, Room, User};
-use ruma::RoomOrAliasId;
+use ruma::{RoomOrAliasId, ServerName};
 use serde_json::{Map, Value, json};
-use store::{View, room, schema::Standing};
+use store::{View, room, schema::Standing, user};
 
 use crate::{
     alias, directory, ground,
@@ -12,6 +12,8 @@ use crate::{
 
 /// Rooms of a restricted room's conditions that are listed: more are told by its state.
 const ALLOWED_MAX: usize = 100;
+/// Members that are looked through for invited users of a server.
+const MEMBERS_SCAN_MAX: usize = 20_000;
 
 /// The summary of a room. `user`: who asks, if they are logged in; then it has their membership. Under the unstable paths
 /// (`nheko`), what came later is named as it was then, too.
@@ -78,6 +80,37 @@ pub(crate) fn may_see(view: &View, room: Room, user: Option<User>) -> Reply<bool
         }
         _ => Ok(false),
     }
+}
+
+/// May another server be told what a room is? If any of its users might be: it is in the room, one of its users is invited, or
+/// the room is open to some (spec: Server-Server API, `GET /hierarchy/{roomId}`).
+pub(crate) fn server_may_see(view: &View, room: Room, server: &ServerName) -> Reply<bool> {
+    if !room::is_resident(view, room)? {
+        return Ok(false);
+    }
+    if may_see(view, room, None)? || room::servers(view, room)?.contains(server.as_str()) {
+        return Ok(true);
+    }
+    let rules = join_rules(view, room)?;
+    if let Some(rules) = rules.filter(|rules| rules.join_rule == "restricted") {
+        for other in rules.rooms() {
+            if let Some(other) = room::find(view, other)?
+                && room::servers(view, other)?.contains(server.as_str())
+            {
+                return Ok(true);
+            }
+        }
+    }
+    if room::head(view, room)?.invited == 0 {
+        return Ok(false);
+    }
+    for (user, member) in room::members_upto(view, room, MEMBERS_SCAN_MAX)? {
+        let invited = member.standing == Standing::Invite;
+        if invited && user::id(view, user)?.server_name() == server {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// All that is told of a room, as the spec's `RoomSummary`.

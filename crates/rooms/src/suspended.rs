@@ -45,6 +45,7 @@ pub(crate) fn check_redaction(sender: User, of: User) -> Reply<()> {
     if sender == of { Ok(()) } else { Err(refusal()) }
 }
 
-fn refusal() -> Error {
+/// What a suspended user is told.
+pub(crate) fn refusal() -> Error {
     Error::refused(403, "M_USER_SUSPENDED", "you cannot do this while your account is suspended")
 }

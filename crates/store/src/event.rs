@@ -146,6 +146,16 @@ pub fn place_before(tx: &mut Tx, room: Room, event: Event, sent_at: UnixMs, at: 
     tx.put_new(&BY_TIME, (room, sent_at, event), &());
 }
 
+/// Writes the row of an event again that was stored without its place in the room; its text stays.
+pub fn settle(tx: &mut Tx, event: Event, row: EventRow) -> Reply<()> {
+    let old = tx
+        .get(&EVENTS, (event,))?
+        .ok_or_else(|| Error::fault(format!("event {event} is missing")))?;
+    let EventRow { client, rest, redacted_by, .. } = old;
+    tx.put(&EVENTS, (event,), &EventRow { client, rest, redacted_by, ..row });
+    Ok(())
+}
+
 /// Is only the event itself known, and not where it stands in the room?
 #[must_use]
 pub fn is_outlier(row: &EventRow) -> bool {

@@ -18,6 +18,7 @@ mod keys;
 mod keyspace;
 mod lane;
 pub mod log;
+pub mod pdu;
 mod pool;
 mod presence;
 pub mod room;
@@ -229,6 +230,11 @@ impl Store {
     /// The name of this server.
     pub fn server_name(&self) -> &ServerName {
         &self.shared.options.server_name
+    }
+
+    /// The key with which this server signs.
+    pub fn signing_key(&self) -> &Arc<protocol::SigningKey> {
+        &self.shared.options.signing_key
     }
 
     /// Answers from a consistent snapshot, on the pool.

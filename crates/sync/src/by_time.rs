@@ -2,9 +2,14 @@
 
 use base::{Error, Event, Reply, Room, Seq, UnixMs};
 use ruma::RoomId;
-use store::{Direction, View, event, room, schema::BY_TIME};
+use store::{
+    Direction, View,
+    event::{self, Stored},
+    room,
+    schema::BY_TIME,
+};
 
-use crate::{access, access::Access, gate::Gate, json::Out, messages::Reader};
+use crate::{access, gate::Gate, json::Out, messages::Reader, server_gate::ServerGate};
 
 /// Rows looked at from one moment on.
 const SCAN_MAX: usize = 1_000;
@@ -27,7 +32,9 @@ pub fn nearest(
 ) -> Reply<String> {
     let access = access::of(view, room_id, reader.user)?;
     let gate = Gate::new(view, access.room, reader.user, reader.id)?;
-    let search = Search { view, access, gate: &gate, direction };
+    let sees = |stored: &Stored, order| gate.sees(stored, order);
+    let (room, upto) = (access.room, access.upto);
+    let search = Search { view, room, upto, sees: &sees, direction };
     let mut found = search.from(at)?;
     if found.is_none()
         && let Some(edge) = search.edge(reader)?
@@ -35,6 +42,26 @@ pub fn nearest(
     {
         found = search.from(edge)?;
     }
+    answer(found, at, direction)
+}
+
+/// The same for another server (`GET /_matrix/federation/v1/timestamp_to_event/{roomId}`): among the [`SCAN_MAX`] events
+/// next to the moment.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` if there is no such event.
+pub fn nearest_for_server(
+    view: &View,
+    gate: &ServerGate<'_>,
+    at: UnixMs,
+    direction: Direction,
+) -> Reply<String> {
+    let sees = |stored: &Stored, _| gate.sees(stored);
+    let search = Search { view, room: gate.room(), upto: Seq::MAX, sees: &sees, direction };
+    answer(search.from(at)?, at, direction)
+}
+
+fn answer(found: Option<(String, UnixMs)>, at: UnixMs, direction: Direction) -> Reply<String> {
     let Some((id, sent_at)) = found else {
         let way = if direction == Direction::Forward { "forward" } else { "backward" };
         let text = format!("Unable to find event from {} in {way} direction", at.0);
@@ -47,15 +74,17 @@ pub fn nearest(
 
 struct Search<'a> {
     view: &'a View,
-    access: Access,
-    gate: &'a Gate<'a>,
+    room: Room,
+    /// What came later is not shown.
+    upto: Seq,
+    sees: &'a dyn Fn(&Stored, Seq) -> Reply<bool>,
     direction: Direction,
 }
 
 impl Search<'_> {
     /// The first event from a moment on that may be shown.
     fn from(&self, at: UnixMs) -> Reply<Option<(String, UnixMs)>> {
-        let room = self.access.room;
+        let room = self.room;
         let (mut from, mut to) = match self.direction {
             Direction::Forward => ((room, at, Event(0)), (room, UnixMs(u64::MAX), Event(u64::MAX))),
             Direction::Backward => ((room, UnixMs(0), Event(0)), (room, at, Event(u64::MAX))),
@@ -84,16 +113,16 @@ impl Search<'_> {
 
     fn shown(&self, event: Event) -> Reply<Option<String>> {
         let order = event::order(self.view, event)?.unwrap_or(Seq::MAX);
-        if order > self.access.upto {
+        if order > self.upto {
             return Ok(None);
         }
         let stored = event::load(self.view, event)?;
-        Ok(self.gate.sees(&stored, order)?.then(|| stored.id.to_string()))
+        Ok((self.sees)(&stored, order)?.then(|| stored.id.to_string()))
     }
 
     /// When the reader's last stay ended, for going back to it, or when it began, for going forward.
     fn edge(&self, reader: &Reader<'_>) -> Reply<Option<UnixMs>> {
-        let Some(mine) = room::membership(self.view, reader.user, self.access.room)? else {
+        let Some(mine) = room::membership(self.view, reader.user, self.room)? else {
             return Ok(None);
         };
         let stay = room::last_stay(self.view, mine.event)?;

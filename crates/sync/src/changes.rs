@@ -58,6 +58,11 @@ impl Changes {
                     met.extend(target);
                     entered |= target == Some(me);
                 }
+                Entry::State { room, target } if in_room(&room) || target == Some(me) => {
+                    rooms.insert(room);
+                    met.extend(target);
+                    entered |= target == Some(me);
+                }
                 Entry::Receipt { room, user, private }
                     if in_room(&room) && (!private || user == me) =>
                 {

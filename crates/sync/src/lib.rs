@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod ancestors;
 pub mod appservice;
 pub mod by_time;
 mod changes;
@@ -23,6 +24,7 @@ mod own_data;
 mod receipts;
 pub mod relations;
 pub mod search;
+pub mod server_gate;
 pub mod sliding;
 pub mod state;
 pub mod sticky;

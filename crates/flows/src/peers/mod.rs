@@ -1,17 +1,48 @@
 //! Other servers: how they are found, asked, and known by their keys (spec: Server-Server API, "Resolving server names",
 //! "Retrieving server keys", "Request Authentication").
 
-use std::{fmt, sync::Arc, time::Duration};
+mod ask;
+mod border;
+mod check;
+pub mod discovery;
+mod health;
+mod keys;
+mod proof;
+mod unanswered;
+mod wire;
 
-use base::{Error, Refusal};
+use std::sync::Arc;
+
+use base::{Error, Refusal, Reply, UnixMs};
+use bytes::Bytes;
 use egress::Egress;
-use protocol::Pdu;
+use http::{HeaderMap, Method, Response};
+use protocol::{
+    Pdu,
+    server_keys::{self, Retired},
+};
 use ruma::{
     OwnedServerName, RoomVersionId, ServerName,
-    api::{OutgoingRequest, federation::authentication::ServerSignatures},
+    api::{
+        IncomingResponseExt as _, OutgoingBody as _, OutgoingRequest,
+        federation::authentication::ServerSignatures, path_builder::SinglePath,
+    },
 };
 use serde_json::value::RawValue;
 use store::Store;
+use tokio::sync::broadcast;
+
+pub use border::Border;
+pub use unanswered::{Said, Unanswered};
+pub use wire::{Patience, Wire};
+
+use ask::{Asker, Question};
+use check::Threads;
+use keys::Keyring;
+use wire::World;
+
+/// How long what this server publishes of its keys counts, in milliseconds. A key that was stolen counts for so long.
+const KEYS_VALID_MS: u64 = 24 * 3_600_000;
 
 /// What the operator decided about other servers.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +51,10 @@ pub struct Options {
     pub enabled: bool,
     /// Notaries that are asked for keys; none: only the servers themselves.
     pub trusted_key_servers: Vec<OwnedServerName>,
+    /// Keys that this server has used before.
+    pub retired_keys: Vec<Retired>,
+    /// Whom this server talks to.
+    pub border: Border,
 }
 
 /// Other servers. Cheap to clone; all clones share what is known of them.
@@ -27,114 +62,25 @@ pub struct Options {
 pub struct Peers(Arc<Inner>);
 
 struct Inner {
-    #[expect(dead_code)]
-    store: Store,
-    #[expect(dead_code)]
-    egress: Egress,
-    #[expect(dead_code)]
-    options: Options,
-}
-
-/// A refusal of another server.
-#[derive(Clone, Debug)]
-pub struct Said {
-    /// The HTTP status.
-    pub status: u16,
-    /// The error code; empty if there is none.
-    pub errcode: String,
-    /// Text for a person.
-    pub message: String,
-}
-
-/// Why a server gave no answer that can be used.
-#[derive(Clone, Debug)]
-pub enum Unanswered {
-    /// It answered that it does not.
-    Refused(Said),
-    /// It cannot be reached, or what came is no answer.
-    Silent(String),
-    /// It could not be reached lately, and is not asked before its time has come.
-    Resting,
-    /// This server does not talk to that one, by decision of the operator.
-    Barred,
-}
-
-impl Unanswered {
-    /// Might asking later help?
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Unanswered::Refused(said) => said.status >= 500 || said.status == 429,
-            Unanswered::Silent(_) | Unanswered::Resting => true,
-            Unanswered::Barred => false,
-        }
-    }
-}
-
-impl fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unanswered::Refused(said) => write!(f, "it refused: {} {}", said.errcode, said.message),
-            Unanswered::Silent(why) => write!(f, "it gave no answer: {why}"),
-            Unanswered::Resting => f.write_str("it could not be reached lately"),
-            Unanswered::Barred => f.write_str("this server does not talk to it"),
-        }
-    }
-}
-
-/// What a client is told when the server that was needed did not help.
-impl From<Unanswered> for Error {
-    fn from(why: Unanswered) -> Error {
-        match why {
-            Unanswered::Refused(said) if said.status < 500 => {
-                Error::refused(said.status, known(&said.errcode), said.message)
-            }
-            Unanswered::Barred => Error::forbidden("this server does not talk to that one"),
-            other => Error::refused(502, "M_UNKNOWN", format!("the other server: {other}")),
-        }
-    }
-}
-
-/// An error code of the spec, as far as clients may be told it.
-fn known(errcode: &str) -> &'static str {
-    const KNOWN: [&str; 11] = [
-        "M_FORBIDDEN",
-        "M_NOT_FOUND",
-        "M_INVITE_BLOCKED",
-        "M_INCOMPATIBLE_ROOM_VERSION",
-        "M_UNABLE_TO_AUTHORISE_JOIN",
-        "M_UNABLE_TO_GRANT_JOIN",
-        "M_UNSUPPORTED_ROOM_VERSION",
-        "M_LIMIT_EXCEEDED",
-        "M_INVALID_PARAM",
-        "M_BAD_STATE",
-        "M_UNRECOGNIZED",
-    ];
-    KNOWN.iter().find(|known| **known == errcode).copied().unwrap_or("M_UNKNOWN")
-}
-
-/// How long an answer may take, and whether a server that could not be reached lately is asked all the same.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For the whole exchange.
-    pub timeout: Duration,
-    /// Asks a resting server too: somebody waits for it, or it has just been heard of.
-    pub insist: bool,
-    /// The largest answer, bytes.
-    pub body_max: usize,
-}
-
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience { timeout: Duration::from_secs(30), insist: false, body_max: 16 << 20 }
-    }
+    asker: Arc<Asker>,
+    keyring: Keyring,
+    threads: Threads,
 }
 
 impl Peers {
     /// Asks nobody yet.
     #[must_use]
     pub fn new(store: Store, egress: Egress, options: Options) -> Peers {
-        Peers(Arc::new(Inner { store, egress, options }))
+        Peers::with_wire(store, options, Arc::new(World::new(egress)))
+    }
+
+    /// Reaches other servers in another way than over the network.
+    #[must_use]
+    pub fn with_wire(store: Store, options: Options, wire: Arc<dyn Wire>) -> Peers {
+        let Options { enabled, trusted_key_servers, retired_keys, border } = options;
+        let asker = Arc::new(Asker::new(store, enabled, border, wire));
+        let keyring = Keyring::new(asker.clone(), trusted_key_servers, retired_keys);
+        Peers(Arc::new(Inner { asker, keyring, threads: Threads::default() }))
     }
 
     /// Asks a server, with a signed request.
@@ -148,10 +94,115 @@ impl Peers {
         patience: Patience,
     ) -> Result<R::IncomingResponse, Unanswered>
     where
-        R: OutgoingRequest<Authentication = ServerSignatures> + Send,
+        R: OutgoingRequest<Authentication = ServerSignatures, PathBuilder = SinglePath> + Send,
     {
-        let _ = (to, request, patience);
-        Err(Unanswered::Barred)
+        let odd = |e: &dyn std::fmt::Display| Unanswered::Silent(format!("no such request: {e}"));
+        let made = request.try_into_http_request_inner("https://server", ());
+        let (head, body) = made.map_err(|e| odd(&e))?.into_parts();
+        let body: Vec<u8> = body.try_into_buf().map_err(|e| odd(&e.into()))?;
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let question = Question { method: head.method, target, body: body.into(), signed: true };
+        let (head, body) = self.0.asker.ask(to, question, patience).await?.into_parts();
+        R::IncomingResponse::try_from_http_response(Response::from_parts(head, body.as_ref()))
+            .map_err(|e| Unanswered::Silent(format!("what came is no answer: {e}")))
+    }
+
+    /// Gets what is not JSON from a server, with a signed request: headers and the whole body, within
+    /// [`Patience::body_max`].
+    ///
+    /// # Errors
+    /// See [`Unanswered`].
+    pub async fn fetch(
+        &self,
+        to: &ServerName,
+        path_and_query: &str,
+        patience: Patience,
+    ) -> Result<(HeaderMap, Bytes), Unanswered> {
+        let question = Question {
+            method: Method::GET,
+            target: path_and_query,
+            body: Bytes::new(),
+            signed: true,
+        };
+        let (head, body) = self.0.asker.ask(to, question, patience).await?.into_parts();
+        Ok((head.headers, body))
+    }
+
+    /// The server that signed a request to this one (spec: Server-Server API, "Request Authentication"). Its keys are
+    /// asked for if they are not known. `target`: path and query, as they came.
+    ///
+    /// # Errors
+    /// 401 `M_UNAUTHORIZED` if none has signed it, or for another server; 403 `M_FORBIDDEN` if this server does not
+    /// take part in federation, or does not talk to that one.
+    pub async fn prove(
+        &self,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Reply<OwnedServerName> {
+        let (method, target) = (method.to_string(), target.to_owned());
+        let question = proof::Question { method, target, body };
+        proof::prove(&self.0.asker, &self.0.keyring, headers, question).await
+    }
+
+    /// What this server publishes of its keys, as JSON (spec: Server-Server API, "Publishing Keys").
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn own_keys(&self) -> Reply<String> {
+        let store = &self.0.asker.store;
+        let valid_until = store.now().0.saturating_add(KEYS_VALID_MS);
+        let (server, key) = (store.server_name(), store.signing_key());
+        server_keys::publish(server, key, &self.0.keyring.retired, valid_until)
+    }
+
+    /// What a server publishes of its keys, with this server's signature beside it (spec: Server-Server API, "Querying
+    /// Keys Through Another Server"); `None` if it cannot be had. `at`: until when it should count, milliseconds.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub async fn notarized_keys(&self, server: &OwnedServerName, at: u64) -> Reply<Option<String>> {
+        let store = &self.0.asker.store;
+        if server == store.server_name() {
+            return self.own_keys().map(Some);
+        }
+        let Some(object) = self.0.keyring.published(server, at).await? else { return Ok(None) };
+        server_keys::countersign(&object, store.server_name(), store.signing_key()).map(Some)
+    }
+
+    /// Whom this server talks to.
+    #[must_use]
+    pub fn border(&self) -> Arc<Border> {
+        self.0.asker.border.read().clone()
+    }
+
+    /// Replaces whom this server talks to.
+    pub fn set_border(&self, border: Border) {
+        *self.0.asker.border.write() = Arc::new(border);
+    }
+
+    /// A server speaks to us: it is there, and need not rest.
+    pub fn heard_from(&self, server: &ServerName) {
+        self.0.asker.heard_from(server);
+    }
+
+    /// Until when a server rests, if it does: it is not asked before, unless somebody insists.
+    #[must_use]
+    pub fn rests_until(&self, server: &ServerName) -> Option<UnixMs> {
+        self.0.asker.rests_until(server)
+    }
+
+    /// Servers that had rested and were heard from again, as it happens.
+    #[must_use]
+    pub fn returned(&self) -> broadcast::Receiver<OwnedServerName> {
+        self.0.asker.returned.subscribe()
+    }
+
+    /// Figures for metrics: name and value.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
+        vec![("althing_peers_resting", self.0.asker.resting() as f64)]
     }
 
     /// The first three checks on receipt of events, in their order (spec: Server-Server API, "Checks performed on
@@ -162,8 +213,8 @@ impl Peers {
         version: &RoomVersionId,
         events: Vec<Box<RawValue>>,
     ) -> Vec<Result<Pdu, Refusal>> {
-        let _ = version;
-        let no = || Err(Error::refusal(401, "M_UNAUTHORIZED", "no server has signed this"));
-        events.iter().map(|_| no()).collect()
+        let count = events.len();
+        let checked = check::check(&self.0.threads, &self.0.keyring, version, events).await;
+        checked.unwrap_or_else(|error: Error| check::none(count, error))
     }
 }

@@ -2,7 +2,7 @@
 
 mod account;
 mod appservice;
-mod media;
+pub(crate) mod media;
 mod moderation;
 mod query;
 mod rooms;

@@ -2,6 +2,7 @@
 
 use crate::Routes;
 
+mod admission;
 mod handshake;
 mod keys;
 mod reading;

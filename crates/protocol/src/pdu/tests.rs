@@ -376,3 +376,23 @@ proptest! {
         prop_assert_eq!(read.event_id, pdu.event_id);
     }
 }
+
+#[test]
+fn an_event_whose_content_was_changed_is_redacted_and_keeps_its_id() {
+    for version in SUPPORTED {
+        let content = json!({"membership": "join", "displayname": "Alice"});
+        let pdu = sign(&version, draft("m.room.member", Some("@alice:x.org"), &content)).unwrap();
+        let text = pdu.to_federation(&version).replace("Alice", "Mallory");
+        let changed = parse(&version, &text).unwrap();
+        assert!(!changed.content_hash_holds(&version), "{version}");
+        let redacted = changed.redacted(&version).unwrap();
+        assert_eq!(redacted.content.get(), r#"{"membership":"join"}"#, "{version}");
+        assert_eq!(redacted.event_id, pdu.event_id, "{version}");
+        let again = parse(&version, &redacted.to_federation(&version)).unwrap();
+        assert_eq!(again.event_id, pdu.event_id, "{version}");
+        let public = crate::signed::decode_key(&key().public_key()).unwrap();
+        assert_eq!(redacted.keys_of(server_name!("x.org")), ["ed25519:k1"]);
+        assert!(redacted.signature_holds(&version, server_name!("x.org"), "ed25519:k1", &public));
+        assert!(redacted.keys_of(server_name!("y.org")).is_empty());
+    }
+}

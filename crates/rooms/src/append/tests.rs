@@ -1,6 +1,7 @@
 use base::Seq;
 use protocol::version::SUPPORTED;
 use serde_json::{Value, json};
+use store::event;
 use store::{log::Entry, schema::SENT};
 
 use super::*;

@@ -33,6 +33,9 @@ pub static JUDGED: Keyspace<(Event,), Judged> =
 /// Events that came in and wait until those before them are here, in the order of their arrival: room, number.
 pub static STAGED: Keyspace<(Room, u64), Staged> =
     Keyspace::new(MISC_TREE, 105, "staged", Owned::Each);
+/// Redactions of events that are not here: room, id of the event → the redaction.
+pub static REDACTIONS_TO_COME: Keyspace<(Room, String), Event> =
+    Keyspace::new(ROOM_TREE, 107, "redactions_to_come", Owned::Each);
 /// The last transactions of each server, by its name.
 pub static RECEIVED: Keyspace<(String,), Received> =
     Keyspace::new(MISC_TREE, 106, "received", Owned::Each);

@@ -25,6 +25,7 @@ pub use authority::*;
 pub use federation::*;
 pub use media::*;
 pub use moderation::*;
+pub use peers::*;
 pub use push::*;
 pub use room::*;
 pub use threepid::*;

@@ -183,6 +183,11 @@ fn gather(view: &View, user: User, after: Seq, rooms: usize) -> Reply<Option<Cha
                 touch.state |= state;
                 touch.member |= target == Some(user);
             }
+            Entry::State { room, target } if target == Some(user) || is_in(&room) => {
+                let touch = changes.rooms.entry(room).or_default();
+                touch.state = true;
+                touch.member |= target == Some(user);
+            }
             Entry::Receipt { room, user: whose, private }
                 if is_in(&room) && (!private || whose == user) =>
             {

@@ -191,7 +191,10 @@ impl Context<'_> {
     ) -> Reply<bool> {
         let in_timeline: BTreeSet<Event> = window.events.iter().map(|(_, e)| e.event).collect();
         let end = room::state_at(self.view, room, window.upto)?;
-        let start = window.events.first().map_or(end, |(_, e)| e.row.before);
+        let start = match window.events.first() {
+            Some((at, first)) => room::turn(self.view, *at, first)?.before,
+            None => end,
+        };
         let after = self.ask.state_after != StateAfter::No;
         let whole = window.since.is_none() || self.ask.full_state;
         let mut events = match (whole, window.since) {

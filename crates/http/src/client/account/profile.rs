@@ -8,7 +8,7 @@ use ruma::{
     OwnedUserId,
     api::client::profile::{get_profile, get_profile_field},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use store::{Tx, View};
 
 use super::{own, required, user_id};
@@ -35,6 +35,10 @@ pub(super) fn routes() -> Routes {
 
 async fn get(outside: Outside, _: Anyone, request: get_profile::v3::Request) -> Reply<Json> {
     let id = request.user_id;
+    if id.server_name() != outside.settings.server_name {
+        let profile = outside.journeys.profile(&id).await?;
+        return Ok(Value::Object((*profile).clone()).to_string().into());
+    }
     look_up(&outside, id.clone(), move |view| profile::get(view, &id)).await
 }
 
@@ -44,6 +48,12 @@ async fn get_field(
     request: get_profile_field::v3::Request,
 ) -> Reply<Json> {
     let (id, field) = (request.user_id, request.field);
+    if id.server_name() != outside.settings.server_name {
+        let profile = outside.journeys.profile(&id).await?;
+        let none = || Error::not_found("the profile has no such field");
+        let value = profile.get(field.as_str()).ok_or_else(none)?;
+        return Ok(json!({ field.as_str(): value }).to_string().into());
+    }
     look_up(&outside, id.clone(), move |view| profile::get_field(view, &id, field.as_str())).await
 }
 

@@ -12,6 +12,8 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::thumbnail::wanted;
+
 use std::time::Duration;
 
 use base::{Error, Reply};
@@ -45,7 +47,7 @@ const TIMEOUT_MS: u64 = 20_000;
 const TIMEOUT_MS_MAX: u64 = 60_000;
 
 /// The parameter `timeout_ms`.
-fn patience(asked: &Asked) -> Reply<Duration> {
+pub(crate) fn patience(asked: &Asked) -> Reply<Duration> {
     let ms = match asked.query("timeout_ms") {
         None => TIMEOUT_MS,
         Some(text) => {
@@ -56,6 +58,6 @@ fn patience(asked: &Asked) -> Reply<Duration> {
 }
 
 /// Is ready when it is time to answer that media is not there yet.
-async fn give_up(mut stop: Stop, patience: Duration) {
+pub(crate) async fn give_up(mut stop: Stop, patience: Duration) {
     let _either_way = timeout(patience, stop.stopped()).await;
 }

@@ -28,8 +28,8 @@ async fn thumbnail(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<R
     serve(&outside.media, &file, &asked).await
 }
 
-/// The spec answers 400 `M_UNKNOWN` to sizes that make no sense.
-fn wanted(asked: &Asked) -> Reply<Wanted> {
+/// The thumbnail that a request asks for. The spec answers 400 `M_UNKNOWN` to sizes that make no sense.
+pub(crate) fn wanted(asked: &Asked) -> Reply<Wanted> {
     let method = match asked.query("method").as_deref() {
         None | Some("scale") => media::Method::Scale,
         Some("crop") => media::Method::Crop,

@@ -20,10 +20,15 @@ async fn get(
     request: get_alias::v3::Request,
 ) -> Reply<get_alias::v3::Response> {
     let alias = request.room_alias;
+    if alias.server_name() != outside.settings.server_name {
+        let (room_id, servers) = outside.journeys.resolve(&alias).await?;
+        return Ok(get_alias::v3::Response::new(room_id, servers));
+    }
     query::look_for_alias(&outside.store, &outside.bridges, &alias).await?;
     let read = outside.store.read(move |view| {
         let room_id = rooms::alias::lookup(view, &alias)?;
-        Ok(get_alias::v3::Response::new(room_id, vec![view.server_name().to_owned()]))
+        let servers = rooms::alias::servers(view, &room_id)?;
+        Ok(get_alias::v3::Response::new(room_id, servers))
     });
     read.await
 }

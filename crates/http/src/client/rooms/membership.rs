@@ -1,7 +1,10 @@
 //! `POST /rooms/{roomId}/leave`, `…/forget`, `…/invite`, `…/kick`, `…/ban`, `…/unban`.
 
 use base::{Error, Reply};
-use flows::appservice::query;
+use flows::{
+    appservice::query,
+    journey::{Aim, Guest, Traveller},
+};
 use http::Method;
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomId,
@@ -21,12 +24,25 @@ use crate::{
     outside::{Outside, lane},
 };
 
-fn leave(
-    tx: &mut Tx,
+/// A flow, because a room that this server is not in is left through another server.
+async fn leave(
+    outside: Outside,
     caller: Caller,
     request: leave_room::v3::Request,
 ) -> Reply<leave_room::v3::Response> {
-    rooms::leave::leave(tx, caller.user, &request.room_id, request.reason.as_deref())?;
+    let leave_room::v3::Request { room_id: room, reason, .. } = request;
+    let (at, id, why) = (caller.user, room.clone(), reason.clone());
+    let left = outside.store.write(Some(lane(room.as_str())), move |tx| {
+        let elsewhere = rooms::leave::elsewhere(tx, at, &id)?.is_some();
+        if !elsewhere {
+            rooms::leave::leave(tx, at, &id, why.as_deref())?;
+        }
+        Ok(!elsewhere)
+    });
+    if !left.await?.value {
+        let who = Traveller { user: caller.user, id: caller.id };
+        outside.journeys.leave(who, Aim { room, via: Vec::new(), reason }).await?;
+    }
     Ok(leave_room::v3::Response::new())
 }
 
@@ -39,7 +55,7 @@ fn forget(
     Ok(forget_room::v3::Response::new())
 }
 
-/// A flow, because whom an application service answers for has to be asked for first.
+/// A flow, because whom an application service answers for has to be asked for first, and other servers for their users.
 async fn invite(
     outside: Outside,
     caller: Caller,
@@ -49,6 +65,11 @@ async fn invite(
         let text = "invites by email or phone number need an identity server, which there is none";
         return Err(Error::refused(403, "M_THREEPID_DENIED", text));
     };
+    if invite.user_id.server_name() != outside.settings.server_name {
+        let (room, id, reason) = (request.room_id, invite.user_id, invite.reason);
+        outside.journeys.invite(caller.user, Guest { room, id, reason, direct: false }).await?;
+        return Ok(invite_user::v3::Response::new());
+    }
     let invited = std::slice::from_ref(&invite.user_id);
     query::introduce(&outside.store, &outside.bridges, invited).await?;
     let (room, at) = (request.room_id, caller.user);
@@ -104,7 +125,7 @@ pub(super) fn routes() -> Routes {
     const BAN: [&str; 2] =
         ["/_matrix/client/r0/rooms/{room_id}/ban", "/_matrix/client/v3/rooms/{room_id}/ban"];
     Routes::default()
-        .write(leave)
+        .flow(leave)
         .write(forget)
         .flow(invite)
         .raw_write(Method::POST, &KICK, Auth::Required, kick)

@@ -46,6 +46,7 @@ pub(super) fn all() -> Vec<Sample> {
         timed(),
         moderation(),
         federation(),
+        peers(),
     ]
     .into_iter()
     .flatten()
@@ -445,7 +446,23 @@ fn federation() -> Vec<Sample> {
         sample(&JUDGED, 1, (Event(A),), judged(Why::AuthEvents)),
         sample(&JUDGED, 2, (Event(A),), judged(Why::Policy)),
         sample(&STAGED, 1, (Room(A), B), staged),
+        sample(&REDACTIONS_TO_COME, 1, (Room(A), text("$e")), Event(B)),
         sample(&RECEIVED, 1, (server(),), received),
+    ]
+}
+
+fn peers() -> Vec<Sample> {
+    let key = |expired| ServerKey { public: [0xC3; 32], valid_until: AT, expired };
+    let published = PublishedKeys {
+        object: text(r#"{"server_name":"b.example"}"#),
+        read_at: AT,
+        valid_until: UnixMs(AT.0 + 86_400_000),
+    };
+    let id = || (text("b.example"), text("ed25519:k_1"));
+    vec![
+        sample(&SERVER_KEYS, 1, id(), key(None)),
+        sample(&SERVER_KEYS, 2, id(), key(Some(UnixMs(B)))),
+        sample(&PUBLISHED_KEYS, 1, (text("b.example"),), published),
     ]
 }
 

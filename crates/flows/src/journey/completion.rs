@@ -1,0 +1,203 @@
+//! Completing rooms that this server came into without being told of all their members (MSC3706, MSC3902): what is missing
+//! of the state before the join is asked for, learned, and put to the rest.
+//!
+//! Which rooms these are stands in `PARTIAL`, so that a restart forgets none.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use base::{Event, Reply, Room};
+use futures_util::{StreamExt as _, stream};
+use rooms::remote;
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId,
+    api::federation::event::{get_event, get_room_state, get_room_state_ids},
+};
+use store::{
+    Lane, event, room,
+    schema::{PARTIAL, Partial},
+};
+use tokio::sync::watch;
+
+use super::{
+    Journeys,
+    arrival::{self, Into, Told},
+    in_turn,
+    setback::Setback,
+};
+use crate::peers::Patience;
+
+/// Rooms that are completed at once: the answers may be large.
+const AT_ONCE: usize = 2;
+/// Rooms looked at in one round.
+const ROOMS_MAX: usize = 10_000;
+/// Until a room is tried again; twice as long after each further time.
+const PAUSE_MIN: Duration = Duration::from_secs(30);
+/// At most.
+const PAUSE_MAX: Duration = Duration::from_secs(1_800);
+/// If so many events are missing at most, each is asked for by itself.
+const SINGLE_MAX: usize = 50;
+/// Of those, so many at once.
+const SINGLE_AT_ONCE: usize = 8;
+/// For the whole state of a large room.
+const STATE: Patience =
+    Patience { timeout: Duration::from_secs(180), insist: true, body_max: 128 << 20 };
+
+/// Completes rooms until `stop` says so.
+pub async fn run(journeys: Journeys, mut stop: watch::Receiver<bool>) {
+    let mut news = journeys.0.partial.subscribe();
+    let mut resting: HashMap<Room, (Instant, Duration)> = HashMap::new();
+    while !*stop.borrow() {
+        news.mark_unchanged();
+        let pause = tokio::select! {
+            pause = round(&journeys, &mut resting) => pause,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = news.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+/// Tries each room whose time has come; says how long there is nothing to do.
+async fn round(
+    journeys: &Journeys,
+    resting: &mut HashMap<Room, (Instant, Duration)>,
+) -> Duration {
+    let read = journeys.0.store.read(|view| view.everything(&PARTIAL, None, ROOMS_MAX)).await;
+    let partial: Vec<((Room,), Partial)> = match read {
+        Ok(partial) => partial,
+        Err(error) => {
+            tracing::error!(%error, "cannot read which rooms are partial");
+            return PAUSE_MIN;
+        }
+    };
+    resting.retain(|room, _| partial.iter().any(|((there,), _)| there == room));
+    let now = Instant::now();
+    let due = |room: &Room| resting.get(room).is_none_or(|(at, _)| *at <= now);
+    let due: Vec<_> = partial.into_iter().filter(|((room,), _)| due(room)).collect();
+    let tries = stream::iter(due).map(|((room,), partial)| async move {
+        (room, journeys.complete(room, partial).await)
+    });
+    let done: Vec<(Room, Reply<()>)> = tries.buffer_unordered(AT_ONCE).collect().await;
+    for (room, outcome) in done {
+        if let Err(error) = outcome {
+            tracing::info!(room = room.0, %error, "a room stays partial for now");
+            let last = resting.get(&room).map_or(PAUSE_MIN / 2, |(_, pause)| *pause);
+            let pause = (last * 2).min(PAUSE_MAX);
+            resting.insert(room, (Instant::now() + pause, pause));
+        }
+    }
+    let next = resting.values().map(|(at, _)| at.saturating_duration_since(Instant::now())).min();
+    next.unwrap_or(PAUSE_MAX)
+}
+
+impl Journeys {
+    /// Tells that a room has become partial, or whole.
+    pub(super) fn tell_partial(&self) {
+        self.0.partial.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Waits until all members of a room are known, but no longer than that.
+    pub async fn settled(&self, room: &RoomId, patience: Duration) -> Reply<()> {
+        let mut news = self.0.partial.subscribe();
+        let wait = async {
+            loop {
+                news.mark_unchanged();
+                let id = room.to_owned();
+                let partial = self.0.store.read(move |view| match room::find(view, &id)? {
+                    Some(room) => view.has(&PARTIAL, (room,)),
+                    None => Ok(false),
+                });
+                if !partial.await? || news.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::timeout(patience, wait).await.unwrap_or(Ok(()))
+    }
+
+    async fn complete(&self, room: Room, partial: Partial) -> Reply<()> {
+        let join = partial.join;
+        let about = self.0.store.read(move |view| {
+            let version = RoomVersionId::try_from(room::info(view, room)?.version.as_str());
+            let version = version.map_err(|e| base::Error::fault(format!("room {room}: {e}")))?;
+            Ok((room::id(view, room)?, version, event::load(view, join)?.id.clone()))
+        });
+        let (id, version, join) = about.await?;
+        let (store, peers) = (self.0.store.clone(), self.0.peers.clone());
+        let into = Into { store, peers, room, id, version };
+        let names = std::iter::once(&partial.via).chain(&partial.servers);
+        let names = names.filter_map(|name| OwnedServerName::try_from(&**name).ok());
+        let servers = in_turn(self.0.store.server_name(), names);
+        self.try_each(servers, |server| self.complete_from(server, &into, &join)).await?;
+        self.tell_partial();
+        Ok(())
+    }
+
+    async fn complete_from(
+        &self,
+        server: OwnedServerName,
+        into: &Into,
+        join: &OwnedEventId,
+    ) -> Result<(), Setback> {
+        let before = self.state_before(&server, into, join).await?;
+        let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
+        self.0.store.write(Some(lane), move |tx| remote::complete(tx, room, &before)).await?;
+        Ok(())
+    }
+
+    /// The state before an event, as a server says; what is missing of it is learned.
+    pub(super) async fn state_before(
+        &self,
+        server: &OwnedServerName,
+        into: &Into,
+        at: &OwnedEventId,
+    ) -> Result<Vec<Event>, Setback> {
+        let (peers, id) = (&self.0.peers, into.id.clone());
+        let ask = get_room_state_ids::v1::Request::new(at.clone(), id.clone());
+        let ids = peers.request(server, ask, STATE).await?;
+        if ids.pdu_ids.is_empty() {
+            return Err(Setback::nonsense("a state without events"));
+        }
+        let all = ids.pdu_ids.iter().chain(&ids.auth_chain_ids).cloned().collect();
+        let missing = arrival::missing(&self.0.store, all).await?;
+        if !missing.is_empty() {
+            let told = match missing.len() {
+                ..=SINGLE_MAX => self.one_by_one(server, missing).await,
+                _ => whole(self, server, at, &id).await?,
+            };
+            into.learn(told).await?;
+        }
+        let before = arrival::here(&self.0.store, ids.pdu_ids).await?;
+        if before.is_empty() {
+            return Err(Setback::nonsense("a state of which nothing holds"));
+        }
+        Ok(before)
+    }
+
+    async fn one_by_one(&self, server: &OwnedServerName, ids: Vec<OwnedEventId>) -> Vec<Told> {
+        let fetched = stream::iter(ids).map(|id| async move {
+            let ask = get_event::v1::Request::new(id);
+            self.0.peers.request(server, ask, Patience { insist: true, ..Patience::default() }).await
+        });
+        let fetched: Vec<_> = fetched.buffer_unordered(SINGLE_AT_ONCE).collect().await;
+        let raw = fetched.into_iter().flatten().map(|answer| answer.pdu).collect();
+        arrival::in_order(Vec::new(), raw)
+    }
+}
+
+async fn whole(
+    journeys: &Journeys,
+    server: &OwnedServerName,
+    at: &OwnedEventId,
+    id: &OwnedRoomId,
+) -> Result<Vec<Told>, Setback> {
+    let ask = get_room_state::v1::Request::new(at.clone(), id.clone());
+    let answer = journeys.0.peers.request(server, ask, STATE).await?;
+    Ok(arrival::in_order(answer.pdus, answer.auth_chain))
+}

@@ -1,0 +1,84 @@
+//! Why another server gave no answer, and what a client is told then.
+
+use std::fmt;
+
+use base::Error;
+
+/// A refusal of another server.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The HTTP status.
+    pub status: u16,
+    /// The error code; empty if there is none.
+    pub errcode: String,
+    /// Text for a person.
+    pub message: String,
+}
+
+/// Why a server gave no answer that can be used.
+#[derive(Clone, Debug)]
+pub enum Unanswered {
+    /// It answered that it does not.
+    Refused(Said),
+    /// It cannot be reached, or what came is no answer.
+    Silent(String),
+    /// It could not be reached lately, and is not asked before its time has come.
+    Resting,
+    /// This server does not talk to that one, by decision of the operator.
+    Barred,
+}
+
+impl Unanswered {
+    /// Might asking later help?
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Unanswered::Refused(said) => said.status >= 500 || said.status == 429,
+            Unanswered::Silent(_) | Unanswered::Resting => true,
+            Unanswered::Barred => false,
+        }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unanswered::Refused(said) => write!(f, "it refused: {} {}", said.errcode, said.message),
+            Unanswered::Silent(why) => write!(f, "it gave no answer: {why}"),
+            Unanswered::Resting => f.write_str("it could not be reached lately"),
+            Unanswered::Barred => f.write_str("this server does not talk to it"),
+        }
+    }
+}
+impl std::error::Error for Unanswered {}
+
+/// What a client is told when the server that was needed did not help.
+impl From<Unanswered> for Error {
+    fn from(why: Unanswered) -> Error {
+        match why {
+            Unanswered::Refused(said) if said.status < 500 => {
+                Error::refused(said.status, known(&said.errcode), said.message)
+            }
+            Unanswered::Barred => Error::forbidden("this server does not talk to that one"),
+            other => Error::refused(502, "M_UNKNOWN", format!("the other server: {other}")),
+        }
+    }
+}
+
+/// An error code of the spec, as far as clients may be told it.
+fn known(errcode: &str) -> &'static str {
+    const KNOWN: [&str; 11] = [
+        "M_FORBIDDEN",
+        "M_NOT_FOUND",
+        "M_INVITE_BLOCKED",
+        "M_INCOMPATIBLE_ROOM_VERSION",
+        "M_UNABLE_TO_AUTHORISE_JOIN",
+        "M_UNABLE_TO_GRANT_JOIN",
+        "M_UNSUPPORTED_ROOM_VERSION",
+        "M_LIMIT_EXCEEDED",
+        "M_INVALID_PARAM",
+        "M_BAD_STATE",
+        "M_UNRECOGNIZED",
+    ];
+    KNOWN.iter().find(|known| **known == errcode).copied().unwrap_or("M_UNKNOWN")
+}

@@ -1,0 +1,99 @@
+//! Coming into a room that is elsewhere.
+
+use base::{Error, Event, Reply, Room};
+use protocol::Pdu;
+use store::{
+    Tx, event, log, room,
+    schema::{GAPS, HEADS, Head, PARTIAL, Partial},
+    state::{self, Root},
+    user,
+};
+
+use super::{
+    judge::{self, Case},
+    learn::must_find,
+    states,
+};
+use crate::{
+    member_rows::{self, Change, Said, Shown},
+    record::{self, Standing},
+};
+
+/// This server comes into a room: the join, and the state before it as the server that let it in says; its events and
+/// their auth events are here already ([`super::learn`]). `partial`: members are missing. The room's timeline begins (or
+/// goes on) with the join.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN` if the state does not allow the join; faults.
+pub fn enter(
+    tx: &mut Tx,
+    room: Room,
+    join: &Pdu,
+    before: &[Event],
+    partial: Option<Partial>,
+) -> Reply<Event> {
+    let info = room::info(tx, room)?;
+    let root = states::of_events(tx, room, before)?;
+    if state::get(tx, root, "m.room.create", "")? != Some(info.create) {
+        return Err(Error::forbidden("the state of the room has another create event"));
+    }
+    if let Some(partial) = &partial {
+        tx.put(&PARTIAL, (room,), partial);
+    }
+    let case = Case::new(tx, room, join)?;
+    if let Some(rule) = judge::refusal(case.by_state(root)?)? {
+        return Err(Error::forbidden(rule));
+    }
+    let known = event::find(tx, &join.event_id)?;
+    let number = record::number(tx)?;
+    let event = known.unwrap_or(number);
+    let sender = user::intern(tx, &join.sender)?;
+    let key = join.state_key.as_deref().unwrap_or_default();
+    let after = state::set(tx, root, &join.kind, key, event)?;
+    let mut standing = Standing {
+        pdu: join,
+        sender,
+        before: root,
+        after,
+        joined: 0,
+        related: None,
+        rejected: false,
+    };
+    record::keep(tx, room, event, known.is_some(), &standing)?;
+    let was = room::head(tx, room)?;
+    let (old, mut head) = (was.state, Head { extremities: vec![event], depth: join.depth, ..was });
+    head.state = after;
+    standing.joined = follow(tx, room, &mut head, old, event, join)?;
+    record::keep(tx, room, event, true, &standing)?;
+    if let Some(partial) = partial {
+        tx.put(&PARTIAL, (room,), &Partial { join: event, ..partial });
+    }
+    tx.put(&HEADS, (room,), &head);
+    record::show(tx, room, event, &standing, Some(sender), None)?;
+    tx.announce(log::Entry::State { room, target: None });
+    for id in &join.prev_events {
+        let here = event::find(tx, id)?.map(|event| event::load(tx, event)).transpose()?;
+        if here.is_none_or(|stored| event::is_outlier(&stored.row)) {
+            tx.put(&GAPS, (room, id.as_str().to_owned()), &event);
+        }
+    }
+    Ok(event)
+}
+
+/// The membership rows of everyone. Returns how many are joined.
+fn follow(
+    tx: &mut Tx,
+    room: Room,
+    head: &mut Head,
+    old: Root,
+    event: Event,
+    join: &Pdu,
+) -> Reply<u64> {
+    let now = head.state;
+    member_rows::follow(tx, room, head, (old, now), Some(event))?;
+    let change = Change::read(join).ok_or_else(|| Error::fault("a join that is none"))?;
+    let sender = must_find(tx, &join.event_id).and_then(|e| event::load(tx, e))?.row.sender;
+    let said = Said { event, sender, sender_id: &join.sender, content: join.content.get() };
+    member_rows::apply(tx, room, head, Shown::Of(now), &change, &said)?;
+    Ok(head.joined)
+}

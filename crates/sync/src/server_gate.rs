@@ -1,0 +1,182 @@
+//! The one gate towards other servers: which events of a room a server may see whole (spec: Client-Server API, "Room history
+//! visibility"). A server sees what any of its users could have seen; of everything else it gets the redacted form, so that
+//! the graph stays whole for it.
+//!
+//! The rule is the one for clients ([`protocol::visible`]): it grants the more the more present a viewer was, so the most
+//! present of a server's users stands for all of them.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::HashMap,
+};
+
+use base::{Reply, Room, User};
+use protocol::visible::{Around, History, Presence, Visibility, visible};
+use ruma::{OwnedUserId, ServerName, UserId};
+use serde::Deserialize;
+use store::{
+    View,
+    event::{self, Stored, is_outlier},
+    room,
+    schema::Standing,
+    state::{self, Root},
+    user,
+};
+
+/// Members of a room that are looked through for those of one server.
+const MEMBERS_SCAN_MAX: usize = 200_000;
+/// Users of one server whose memberships are looked up, those who came first before others. Beyond, what only the others
+/// could see is redacted.
+const USERS_MAX: usize = 1_000;
+
+/// One server looking at one room through one view.
+pub struct ServerGate<'a> {
+    view: &'a View,
+    room: Room,
+    server: &'a ServerName,
+    present: bool,
+    users: OnceCell<Vec<OwnedUserId>>,
+    /// Who was there the last time: mostly they are there the next time too.
+    last: Cell<usize>,
+    history_at: RefCell<HashMap<Root, History>>,
+    presence_at: RefCell<HashMap<Root, Presence>>,
+}
+
+impl<'a> ServerGate<'a> {
+    /// A gate for a server, whether or not it is in the room.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub fn new(view: &'a View, room: Room, server: &'a ServerName) -> Reply<ServerGate<'a>> {
+        Ok(ServerGate {
+            view,
+            room,
+            server,
+            present: room::servers(view, room)?.contains(server.as_str()),
+            users: OnceCell::new(),
+            last: Cell::new(0),
+            history_at: RefCell::default(),
+            presence_at: RefCell::default(),
+        })
+    }
+
+    /// The room.
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Is a user of the server joined to the room now?
+    pub fn is_present(&self) -> bool {
+        self.present
+    }
+
+    /// May the server ask for events of the room at all?
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub fn may_look(&self) -> Reply<bool> {
+        let here = room::is_resident(self.view, self.room)?;
+        Ok(self.present || (here && room::world_readable(self.view, self.room)?))
+    }
+
+    /// May the server see the event whole?
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub fn sees(&self, stored: &Stored) -> Reply<bool> {
+        if stored.row.room != self.room {
+            return Ok(false);
+        }
+        if user::id(self.view, stored.row.sender)?.server_name() == self.server {
+            return Ok(true);
+        }
+        if is_outlier(&stored.row) {
+            // Nobody knows what was around it. State is what servers in the room tell each other in any case.
+            return Ok(self.present && stored.row.state_key.is_some());
+        }
+        let (before, after) = (stored.row.before, stored.row.after);
+        let (before, after) = match self.may_change(stored) {
+            true => (before, after),
+            false => (before, before),
+        };
+        let history =
+            Around { before: self.history(before)?, after: self.history(after)? };
+        let nobody = Around::unchanged(Presence::Absent);
+        let joined_later = self.present;
+        if visible(&Visibility { history, presence: nobody, joined_later }) {
+            return Ok(true);
+        }
+        let presence = Around { before: self.presence(before)?, after: self.presence(after)? };
+        Ok(visible(&Visibility { history, presence, joined_later }))
+    }
+
+    /// Can the event itself change the answer?
+    fn may_change(&self, stored: &Stored) -> bool {
+        let key = stored.row.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok());
+        stored.is_state("m.room.history_visibility")
+            || (stored.is_state("m.room.member")
+                && key.is_some_and(|id| id.server_name() == self.server))
+    }
+
+    fn history(&self, root: Root) -> Reply<History> {
+        #[derive(Deserialize)]
+        struct Content {
+            history_visibility: Option<String>,
+        }
+        if let Some(known) = self.history_at.borrow().get(&root) {
+            return Ok(*known);
+        }
+        let content = match state::get(self.view, root, "m.room.history_visibility", "")? {
+            Some(event) => event::load(self.view, event)?.content_as::<Content>(),
+            None => None,
+        };
+        let history = History::read(content.and_then(|c| c.history_visibility).as_deref());
+        self.history_at.borrow_mut().insert(root, history);
+        Ok(history)
+    }
+
+    /// The most that any user of the server was in a version of the state.
+    fn presence(&self, root: Root) -> Reply<Presence> {
+        if let Some(known) = self.presence_at.borrow().get(&root) {
+            return Ok(*known);
+        }
+        let users = self.users()?;
+        let (earlier, rest) = users.split_at(self.last.get().min(users.len()));
+        let mut most = Presence::Absent;
+        for (place, id) in (earlier.len()..).zip(rest).chain((0..).zip(earlier)) {
+            let member = room::state(self.view, root, "m.room.member", id.as_str())?;
+            let standing = member.and_then(|member| room::standing(&member));
+            match Presence::read(standing.map(Standing::as_str)) {
+                Presence::Joined => {
+                    self.last.set(place);
+                    most = Presence::Joined;
+                    break;
+                }
+                Presence::Invited => most = Presence::Invited,
+                Presence::Absent => {}
+            }
+        }
+        self.presence_at.borrow_mut().insert(root, most);
+        Ok(most)
+    }
+
+    /// The server's users who ever stood to the room, in the order of their member events of today.
+    fn users(&self) -> Reply<&[OwnedUserId]> {
+        if let Some(known) = self.users.get() {
+            return Ok(known);
+        }
+        let mut found = Vec::new();
+        for (member, row) in room::members_upto(self.view, self.room, MEMBERS_SCAN_MAX)? {
+            let id = self.id_if_here(member)?;
+            found.extend(id.map(|id| (row.event, id)));
+        }
+        found.sort_by_key(|(event, _)| *event);
+        found.truncate(USERS_MAX);
+        Ok(self.users.get_or_init(|| found.into_iter().map(|(_, id)| id).collect()))
+    }
+
+    fn id_if_here(&self, member: User) -> Reply<Option<OwnedUserId>> {
+        let id = user::id(self.view, member)?;
+        Ok((id.server_name() == self.server).then_some(id))
+    }
+}
