@@ -18,7 +18,10 @@ pub mod third_party;
 use base::{Error, Event, Reply, Room};
 use protocol::Pdu;
 use ruma::{EventId, RoomId, RoomVersionId, ServerName, UserId};
-use store::{Tx, View, room, schema::{JUDGED, PARTIAL, Standing}};
+use store::{
+    Tx, View, room,
+    schema::{JUDGED, PARTIAL, Standing},
+};
 
 pub use self::stripped::{STATE_EVENTS_MAX, stripped};
 pub use self::template::Template;
@@ -44,6 +47,15 @@ pub fn resident(view: &View, id: &RoomId) -> Reply<Room> {
 /// Faults of the store.
 pub fn version(view: &View, room: Room) -> Reply<RoomVersionId> {
     ground::version(&*room::info(view, room)?)
+}
+
+/// What those outside are shown of a room now: a JSON array of whole events.
+///
+/// # Errors
+/// Faults of the store.
+pub fn shown(view: &View, room: Room) -> Reply<String> {
+    let root = room::head(view, room)?.state;
+    Ok(format!("[{}]", stripped::whole(view, room, root)?))
 }
 
 /// Whoever is to be let in is told all of the room's state, so that it has to be here.

@@ -99,8 +99,7 @@ impl<'a> ServerGate<'a> {
             true => (before, after),
             false => (before, before),
         };
-        let history =
-            Around { before: self.history(before)?, after: self.history(after)? };
+        let history = Around { before: self.history(before)?, after: self.history(after)? };
         let nobody = Around::unchanged(Presence::Absent);
         let joined_later = self.present;
         if visible(&Visibility { history, presence: nobody, joined_later }) {
