@@ -10,7 +10,10 @@ use flows::{
     journey::{self, Journeys},
     peers::{self, Peers},
 };
-use followers::push::{Letters, Outlet, Push};
+use followers::{
+    federation::{self, Federation},
+    push::{Letters, Outlet, Push},
+};
 use media::Library;
 use protocol::appservice::Appservices;
 use store::Store;
@@ -77,6 +80,10 @@ async fn serve(
             delay: Duration::from_secs(config.email.delay.0),
         },
     });
+    let federation = config.federation.enabled.then(|| {
+        let wire = Arc::new(federation::Network::new(peers.clone(), store.clone()));
+        Federation::start(federation::Outlet { store: store.clone(), wire, alone })
+    });
     let finder = althing_http::Finder::new(index);
     let opened = Opened {
         store: store.clone(),
@@ -102,6 +109,9 @@ async fn serve(
     followers.stop().await;
     completion.stop().await;
     push.stop().await;
+    if let Some(federation) = federation {
+        federation.stop().await;
+    }
     clock.abort();
     if let Some(control) = control {
         control.abort();
