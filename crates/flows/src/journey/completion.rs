@@ -152,7 +152,7 @@ impl Journeys {
     }
 
     /// The state before an event, as a server says; what is missing of it is learned.
-    pub(super) async fn state_before(
+    pub(crate) async fn state_before(
         &self,
         server: &OwnedServerName,
         into: &Into,

@@ -123,7 +123,7 @@ async fn live(
         (parcel.number, parcel.at) = (number, at);
         let mut transaction = compose::transaction(view, &name, stream, &parcel)?;
         let room = EDUS_IN_ALL_MAX.saturating_sub(transaction.edus.len());
-        let passing = ephemeral.write(view, room)?;
+        let passing = ephemeral.write(view, &name, room)?;
         transaction.edus.extend(passing);
         Ok((parcel, left, transaction))
     });

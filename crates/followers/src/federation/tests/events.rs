@@ -134,6 +134,27 @@ async fn after_a_restart_the_same_transaction_is_sent_again_and_then_the_rest() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_back_late_does_not_see_what_was_only_for_those_who_were_there() {
+    let world = World::new();
+    let alice = world.user("@alice:x.org");
+    let (room, open) = (world.room(alice), world.room(alice));
+    let visibility = json!({ "history_visibility": "joined" });
+    world.send(room, alice, "m.room.history_visibility", Some(""), visibility);
+    world.comes(open, "@bob:b.org", true);
+    world.wire.go_down("b.org");
+    let running = world.start().await;
+    world.say(open, alice, "0");
+    world.wire.until(|wire| wire.tried("b.org").len() == 1).await;
+    world.say(room, alice, "not for bob");
+    world.say(open, alice, "1");
+    world.comes(room, "@bob:b.org", true);
+    world.wire.come_back("b.org");
+    world.wire.until(|wire| wire.texts("b.org").len() >= 2).await;
+    running.stop().await;
+    assert_eq!(world.wire.texts("b.org"), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_user_who_was_let_in_is_told_of_by_this_server() {
     let world = World::new();
     let (alice, bob) = (world.user("@alice:x.org"), world.user("@bob:b.org"));
@@ -150,7 +171,9 @@ async fn a_user_who_was_let_in_is_told_of_by_this_server() {
     });
     let news = news(&entry).unwrap().unwrap();
     let servers = world.store.read_here(|view| concern::servers(view, &news)).unwrap();
-    assert!(servers.contains("c.org"));
+    assert!(servers.contains("c.org") && !servers.contains("b.org"));
+    let is_for = |server| world.store.read_here(|view| concern::is_for(view, &news, server)).unwrap();
+    assert!(is_for("c.org") && !is_for("b.org"));
 }
 
 #[tokio::test]
