@@ -87,7 +87,10 @@ impl World {
     }
 
     fn typing(&self) -> Vec<User> {
-        self.store.read_here(|view| Ok(view.typing(self.room, Epoch(0)))).unwrap().unwrap_or_default()
+        self.store
+            .read_here(|view| Ok(view.typing(self.room, Epoch(0))))
+            .unwrap()
+            .unwrap_or_default()
     }
 
     fn receipt(&self, user: User, thread: &str) -> Option<store::schema::Receipt> {
@@ -161,10 +164,12 @@ async fn a_server_says_what_its_users_have_read() {
 #[tokio::test]
 async fn presence_of_a_user_elsewhere_is_shown_while_their_server_says_so() {
     let world = World::new();
-    let push = |user: &str| json!({ "push": [
+    let push = |user: &str| {
+        json!({ "push": [
         { "user_id": 7 },
         { "user_id": user, "presence": "online", "status_msg": "hi", "last_active_ago": 10 },
-    ] });
+    ] })
+    };
     let shown = |user| world.store.read_here(|view| Ok(view.presence(user))).unwrap();
     world.take("m.presence", push("@alice:x.org")).await;
     assert_eq!(shown(world.alice), None);

@@ -172,7 +172,8 @@ async fn a_user_who_was_let_in_is_told_of_by_this_server() {
     let news = news(&entry).unwrap().unwrap();
     let servers = world.store.read_here(|view| concern::servers(view, &news)).unwrap();
     assert!(servers.contains("c.org") && !servers.contains("b.org"));
-    let is_for = |server| world.store.read_here(|view| concern::is_for(view, &news, server)).unwrap();
+    let is_for =
+        |server| world.store.read_here(|view| concern::is_for(view, &news, server)).unwrap();
     assert!(is_for("c.org") && !is_for("b.org"));
 }
 
