@@ -11,9 +11,9 @@ mod elsewhere;
 use std::collections::BTreeMap;
 
 use base::{Error, Reply, User};
+pub use elsewhere::{Incoming, receive};
 use protocol::json::quote;
 use ruma::{OwnedUserId, UserId, serde::Raw, to_device::DeviceIdOrAllDevices};
-pub use elsewhere::{Incoming, receive};
 use store::{
     Tx, Txn, inbox,
     schema::{DEVICES, Device, Done, TXNS},

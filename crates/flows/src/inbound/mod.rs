@@ -5,6 +5,7 @@
 //! ([`store::schema::STAGED`]). What waits in a room is worked off by one task of that room, so that no room waits for
 //! another, nor for a server that is slow to tell what is missing.
 
+pub mod edu;
 mod missing;
 mod transaction;
 mod worker;
