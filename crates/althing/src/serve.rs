@@ -7,6 +7,7 @@ use blob::Blobs;
 use egress::{Egress, mail::Mail};
 use flows::{
     appservice::Bridges,
+    inbound::Inbound,
     journey::{self, Journeys},
     peers::{self, Peers},
 };
@@ -59,6 +60,7 @@ async fn serve(
     let egress = Egress::new(egress_options(config))?;
     let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
+    let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());
@@ -79,6 +81,7 @@ async fn serve(
             delay: Duration::from_secs(config.email.delay.0),
         },
     });
+    inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
     let opened = Opened {
         store: store.clone(),
@@ -87,6 +90,7 @@ async fn serve(
         egress,
         peers,
         journeys,
+        inbound: inbound.clone(),
         mail,
         finder,
         bridges,
@@ -101,6 +105,7 @@ async fn serve(
     }
     // Commands are still answered while requests finish.
     serving.drain().await?;
+    inbound.stop().await;
     followers.stop().await;
     completion.stop().await;
     push.stop().await;

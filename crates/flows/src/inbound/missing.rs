@@ -41,8 +41,6 @@ const TIME_MAX: Duration = Duration::from_secs(300);
 const PAGE: u32 = 100;
 /// Events that one request begins at: the URL must stay short.
 const BEGIN_MAX: usize = 20;
-/// Events received in one transaction.
-const BATCH: usize = 50;
 /// Servers that are asked besides the one that sent the event.
 const OTHERS_MAX: usize = 3;
 
@@ -106,12 +104,7 @@ impl Search<'_> {
 
     /// Receives an event; what it misses is asked for: auth events one way, and if it may be (`edge`) the state before it
     /// instead of the events before it.
-    async fn settle(
-        &self,
-        server: &OwnedServerName,
-        pdu: &Pdu,
-        edge: bool,
-    ) -> Result<(), Setback> {
+    async fn settle(&self, server: &OwnedServerName, pdu: &Pdu, edge: bool) -> Result<(), Setback> {
         let Some(mut missing) = self.try_receive(pdu).await? else { return Ok(()) };
         if !missing.auth.is_empty() {
             self.learn_auth(server, pdu).await?;
@@ -202,8 +195,7 @@ impl Search<'_> {
         from: &[OwnedEventId],
     ) -> Result<Vec<Box<RawValue>>, Unanswered> {
         let begin = from.iter().take(BEGIN_MAX).cloned().collect();
-        let ask =
-            get_backfill::v1::Request::new(self.queue.id.clone(), begin, UInt::from(PAGE));
+        let ask = get_backfill::v1::Request::new(self.queue.id.clone(), begin, UInt::from(PAGE));
         match self.inbound.0.peers.request(server, ask, patience()).await {
             Ok(answer) => Ok(answer.pdus),
             Err(Unanswered::Refused(_)) => Ok(Vec::new()),
@@ -231,8 +223,7 @@ impl Search<'_> {
             let mut open = Vec::new();
             for (id, depth) in named {
                 let here = event::find(view, &id)?.map(|e| event::load(view, e)).transpose()?;
-                let placed = here
-                    .is_some_and(|e| e.row.room == room && !event::is_outlier(&e.row));
+                let placed = here.is_some_and(|e| e.row.room == room && !event::is_outlier(&e.row));
                 if !placed {
                     open.push((depth, id));
                 }
@@ -244,10 +235,8 @@ impl Search<'_> {
     }
 
     async fn learn_auth(&self, server: &OwnedServerName, pdu: &Pdu) -> Result<(), Setback> {
-        let ask = get_event_authorization::v1::Request::new(
-            self.queue.id.clone(),
-            pdu.event_id.clone(),
-        );
+        let ask =
+            get_event_authorization::v1::Request::new(self.queue.id.clone(), pdu.event_id.clone());
         let answer = self.inbound.0.peers.request(server, ask, patience()).await?;
         let told = arrival::in_order(Vec::new(), answer.auth_chain);
         self.into().learn(told).await?;
@@ -258,18 +247,22 @@ impl Search<'_> {
     async fn try_receive(&self, pdu: &Pdu) -> Reply<Option<Missing>> {
         let (room, pdu) = (self.queue.room, pdu.clone());
         let lane = Lane::of_room(self.queue.id.as_str());
-        let write = self.inbound.0.store.write(Some(lane), move |tx| {
-            missing(remote::receive(tx, room, &pdu))
-        });
+        let write = self
+            .inbound
+            .0
+            .store
+            .write(Some(lane), move |tx| missing(remote::receive(tx, room, &pdu)));
         Ok(write.await?.value)
     }
 
     async fn receive_at(&self, pdu: &Pdu, before: Vec<Event>) -> Reply<Option<Missing>> {
         let (room, pdu) = (self.queue.room, pdu.clone());
         let lane = Lane::of_room(self.queue.id.as_str());
-        let write = self.inbound.0.store.write(Some(lane), move |tx| {
-            missing(remote::receive_at(tx, room, &pdu, &before))
-        });
+        let write = self
+            .inbound
+            .0
+            .store
+            .write(Some(lane), move |tx| missing(remote::receive_at(tx, room, &pdu, &before)));
         Ok(write.await?.value)
     }
 }

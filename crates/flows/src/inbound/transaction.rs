@@ -37,9 +37,6 @@ pub struct Sent {
     pub edus: Vec<Box<RawValue>>,
 }
 
-/// The events of a transaction that were not taken, and why. Of what cannot be read, the id is not known.
-pub type Refused = BTreeMap<OwnedEventId, String>;
-
 /// Where events of a transaction belong.
 struct Place {
     room: Room,
@@ -119,7 +116,9 @@ impl Inbound {
         let place = match place {
             Ok(place) => place,
             Err(why) => {
-                outcome.extend(pdus.iter().filter_map(|raw| Some((claimed_id(raw)?, Some(why.clone())))));
+                outcome.extend(
+                    pdus.iter().filter_map(|raw| Some((claimed_id(raw)?, Some(why.clone())))),
+                );
                 return Ok(());
             }
         };
@@ -129,7 +128,9 @@ impl Inbound {
         for (checked, claimed) in checked.into_iter().zip(claimed) {
             match (checked, claimed) {
                 (Ok(pdu), _) if pdu.room_id == id => good.push(pdu),
-                (Ok(pdu), _) => drop(outcome.insert(pdu.event_id, Some("of another room".to_owned()))),
+                (Ok(pdu), _) => {
+                    drop(outcome.insert(pdu.event_id, Some("of another room".to_owned())))
+                }
                 (Err(Refusal { message, .. }), Some(id)) => drop(outcome.insert(id, Some(message))),
                 (Err(refusal), None) => {
                     tracing::debug!(%origin, room = %id, why = refusal.message, "an event is refused");
