@@ -1,3 +1,4 @@
+use base::UnixMs;
 use serde_json::json;
 use store::log::Entry;
 
@@ -75,6 +76,33 @@ async fn who_was_down_gets_everything_in_order_beginning_with_the_same_transacti
     // Live again.
     world.say(room, alice, "700");
     world.wire.until(|wire| wire.texts("b.org").len() == 701).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_rests_is_not_tried_before_its_time() {
+    let world = World::new();
+    let alice = world.user("@alice:x.org");
+    let room = world.room(alice);
+    world.comes(room, "@bob:b.org", true);
+    world.comes(room, "@carol:c.org", true);
+    world.wire.go_down("b.org");
+    let until = UnixMs(world.now.lock().0 + 100_000_000);
+    world.wire.rest("b.org", until);
+    let running = world.start().await;
+    for n in 0..5 {
+        world.say(room, alice, &n.to_string());
+        world.wire.until(|wire| wire.texts("c.org").len() == n + 1).await;
+        world.now.lock().0 += 7_000_000;
+    }
+    assert_eq!(
+        world.wire.tried("b.org").len(),
+        1,
+        "who is to be told something the first time is tried"
+    );
+    assert!(world.row("b.org").unwrap().retry >= until);
+    *world.now.lock() = UnixMs(until.0 + 10_000_000);
+    world.wire.until(|wire| wire.tried("b.org").len() == 2).await;
     running.stop().await;
 }
 
