@@ -56,7 +56,7 @@ pub(super) fn news(view: &View, entry: &Entry) -> Reply<Option<News>> {
 
 /// Is this a user of this server?
 pub(super) fn is_ours(view: &View, user: User) -> Reply<bool> {
-    Ok(user::is_local(view, &*user::id(view, user)?))
+    Ok(user::is_local(view, &user::id(view, user)?))
 }
 
 /// The server of one whose membership changes, if that is another one. Who is invited is told by the invite itself.
