@@ -69,7 +69,7 @@ fn room(store: &Store) -> (User, Room) {
         let alice = user::intern(tx, ruma::user_id!("@alice:x.org"))?;
         let id = rooms::create::create(tx, alice, &RoomVersionId::V12, &request)?;
         let room = room::find(tx, &id)?.unwrap();
-        let event = room::head(tx, room)?.extremities[0];
+        let event = *room::head(tx, room)?.extremities.first().unwrap();
         for n in 0..DESTINATIONS {
             let id = OwnedUserId::try_from(format!("@bob:s{n}.org")).unwrap();
             let user = user::intern(tx, &id)?;
