@@ -55,7 +55,7 @@ async fn serve(
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
     let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
-    let journeys = Journeys::new(store.clone(), peers.clone());
+    let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());

@@ -73,11 +73,18 @@ pub(crate) fn outside(
         egress.clone(),
         flows::peers::Options::default(),
     );
+    let media = media::Library::open(store.clone(), folder.path()).unwrap();
+    let journeys = flows::journey::Journeys::new(
+        store.clone(),
+        peers.clone(),
+        media.clone(),
+        egress.clone(),
+    );
     let outside = Outside {
         store: store.clone(),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
-        media: media::Library::open(store.clone(), folder.path()).unwrap(),
-        journeys: flows::journey::Journeys::new(store.clone(), peers.clone()),
+        media,
+        journeys,
         peers,
         previews: None,
         finder: finder(store, folder),

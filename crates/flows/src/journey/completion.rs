@@ -180,7 +180,8 @@ impl Journeys {
         Ok(before)
     }
 
-    async fn one_by_one(&self, server: &OwnedServerName, ids: Vec<OwnedEventId>) -> Vec<Told> {
+    /// Events by their ids, as far as they come.
+    pub(super) async fn one_by_one(&self, server: &OwnedServerName, ids: Vec<OwnedEventId>) -> Vec<Told> {
         let fetched = stream::iter(ids).map(|id| async move {
             let ask = get_event::v1::Request::new(id);
             self.0.peers.request(server, ask, Patience { insist: true, ..Patience::default() }).await
