@@ -19,7 +19,7 @@ use base::{Error, Event, Reply, Room};
 use protocol::Pdu;
 use ruma::{EventId, RoomId, RoomVersionId, ServerName, UserId};
 use store::{
-    Tx, View, room,
+    Tx, View, outbox, room,
     schema::{JUDGED, PARTIAL, Standing},
 };
 
@@ -133,10 +133,13 @@ impl Expected<'_> {
     }
 }
 
-/// Takes a checked event into its room.
+/// Takes a checked event into its room. The servers that are in the room are told of it by this one.
 fn take(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Event> {
     match remote::receive(tx, room, pdu)? {
-        Outcome::Accepted(event) => Ok(event),
+        Outcome::Accepted(event) => {
+            outbox::speak_for(tx, event);
+            Ok(event)
+        }
         // The answer to the first time got lost, or the event came by another way.
         Outcome::Known(event) => match tx.get(&JUDGED, (event,))? {
             None => Ok(event),
