@@ -291,8 +291,10 @@ async fn media_of_this_server_is_given_as_two_parts() {
     let headers =
         [format!("authorization: Bearer {}", scene.alice), "content-type: text/plain".to_owned()];
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-    let upload =
-        scene.server.ask("POST", "/_matrix/media/v3/upload?filename=a.txt", &headers, "hello").await;
+    let upload = scene
+        .server
+        .ask("POST", "/_matrix/media/v3/upload?filename=a.txt", &headers, "hello")
+        .await;
     let uri = upload.json()["content_uri"].as_str().unwrap().to_owned();
     let id = uri.rsplit('/').next().unwrap();
     let got = scene.ask("GET", &format!("v1/media/download/{id}"), None).await;
