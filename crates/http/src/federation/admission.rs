@@ -2,6 +2,7 @@
 //! "Server Access Control Lists (ACLs)").
 
 use base::{Error, Reply, Room};
+use protocol::acl::Acl;
 use ruma::{RoomId, ServerName};
 use store::View;
 use sync::server_gate::ServerGate;
@@ -45,8 +46,14 @@ pub(super) fn enter(view: &View, id: &RoomId, server: &ServerName) -> Reply<Room
 /// # Errors
 /// 403 `M_FORBIDDEN`.
 pub(super) fn check_acl(view: &View, room: Room, server: &ServerName) -> Reply<()> {
-    let _ = (view, room, server);
-    Ok(())
+    let root = store::room::head(view, room)?.state;
+    let Some(event) = store::room::state(view, root, "m.room.server_acl", "")? else {
+        return Ok(());
+    };
+    if Acl::read(event.content()).admits(server) {
+        return Ok(());
+    }
+    Err(Error::forbidden("Your server is kept out of this room."))
 }
 
 fn outside() -> Error {

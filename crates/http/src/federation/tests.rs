@@ -1,6 +1,8 @@
 //! What another server sees of this one, over HTTP: signed requests, and events that it makes itself.
 
-use protocol::{Draft, Pdu, SigningKey, request::authorization, signed::decode_key};
+use std::collections::BTreeMap;
+
+use protocol::{Draft, Pdu, SigningKey, pdu::Named, request::authorization, signed::decode_key};
 use ruma::{OwnedServerName, RoomVersionId, server_name};
 use serde_json::{Value, json, value::to_raw_value};
 use store::schema::{SERVER_KEYS, ServerKey};
@@ -224,6 +226,66 @@ async fn a_user_of_this_server_is_invited_from_elsewhere_and_told() {
     let kinds: Vec<&str> =
         shown.as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["m.room.create", "m.room.member"]);
+}
+
+#[tokio::test]
+async fn an_invite_in_the_old_form_is_of_the_old_versions() {
+    let scene = Scene::new(false).await;
+    let version = RoomVersionId::V1;
+    let draft = Draft {
+        room_id: Some("!old:b.example".try_into().unwrap()),
+        sender: "@bob:b.example".try_into().unwrap(),
+        kind: "m.room.member".to_owned(),
+        state_key: Some("@alice:x".to_owned()),
+        content: to_raw_value(&json!({"membership": "invite"})).unwrap(),
+        redacts: None,
+        prev_events: Vec::new(),
+        auth_events: Vec::new(),
+        depth: 1,
+        origin_server_ts: 1_700_000_000_000,
+    };
+    let named = Named { event_id: "$i:b.example".try_into().unwrap(), hashes: BTreeMap::new() };
+    let invite = draft.sign_named(&version, &scene.name, &scene.key, named).unwrap();
+    let mut body: Value = serde_json::from_str(&invite.to_federation(&version)).unwrap();
+    let name = json!({"type": "m.room.name", "state_key": "", "sender": "@bob:b.example", "content": {"name": "Old"}});
+    body["unsigned"] = json!({"invite_room_state": [name]});
+    let signed = scene.ask("PUT", "v1/invite/%21old:b.example/%24i:b.example", Some(body)).await;
+    let signed = signed.json();
+    assert_eq!(signed[0], 200, "{signed}");
+    assert!(signed[1]["event"]["signatures"]["x"].is_object(), "{signed}");
+    let sync = scene.does("GET", "sync", json!({})).await;
+    let shown = &sync["rooms"]["invite"]["!old:b.example"]["invite_state"]["events"];
+    assert_eq!(shown[0]["content"]["name"], "Old", "{sync}");
+}
+
+#[tokio::test]
+async fn a_server_that_the_room_keeps_out_is_refused_everything_about_it() {
+    let scene = Scene::new(false).await;
+    let room = scene.room(json!({"preset": "public_chat"})).await;
+    let said = scene.says(&room, "early").await;
+    assert_eq!(scene.passes(&room, "join", "v2").await.status, 200);
+    let (id, event) = (encode(&room), encode(&said));
+    let acl = json!({"allow": ["*"], "deny": ["B.example"]});
+    scene.does("PUT", &format!("rooms/{id}/state/m.room.server_acl/"), acl).await;
+    for target in [
+        format!("v1/event/{event}"),
+        format!("v1/state/{id}?event_id={event}"),
+        format!("v1/state_ids/{id}?event_id={event}"),
+        format!("v1/event_auth/{id}/{event}"),
+        format!("v1/backfill/{id}?v={event}&limit=5"),
+        format!("v1/make_join/{id}/%40bob:b.example?ver=12"),
+        format!("v1/make_knock/{id}/%40bob:b.example?ver=12"),
+        format!("v1/make_leave/{id}/%40bob:b.example"),
+    ] {
+        assert_eq!(scene.no("GET", &target, None).await, forbidden(), "{target}");
+    }
+    let gap = json!({"earliest_events": [], "latest_events": [said]});
+    let target = format!("v1/get_missing_events/{id}");
+    assert_eq!(scene.no("POST", &target, Some(gap)).await, forbidden());
+    for verb in ["v2/send_join", "v2/send_leave", "v1/send_knock"] {
+        let target = format!("{verb}/{id}/{event}");
+        assert_eq!(scene.no("PUT", &target, Some(json!({}))).await, forbidden(), "{target}");
+    }
 }
 
 #[tokio::test]
