@@ -7,10 +7,14 @@ use blob::Blobs;
 use egress::{Egress, mail::Mail};
 use flows::{
     appservice::Bridges,
+    inbound::Inbound,
     journey::{self, Journeys},
     peers::{self, Peers},
 };
-use followers::push::{Letters, Outlet, Push};
+use followers::{
+    federation::{self, Federation},
+    push::{Letters, Outlet, Push},
+};
 use media::Library;
 use protocol::appservice::Appservices;
 use store::Store;
@@ -56,6 +60,7 @@ async fn serve(
     let egress = Egress::new(egress_options(config))?;
     let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
+    let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());
@@ -77,6 +82,11 @@ async fn serve(
             delay: Duration::from_secs(config.email.delay.0),
         },
     });
+    let federation = config.federation.enabled.then(|| {
+        let wire = Arc::new(federation::Network::new(peers.clone(), store.clone()));
+        Federation::start(federation::Outlet { store: store.clone(), wire, alone })
+    });
+    inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
     let opened = Opened {
         store: store.clone(),
@@ -85,6 +95,7 @@ async fn serve(
         egress,
         peers,
         journeys,
+        inbound: inbound.clone(),
         mail,
         finder,
         bridges,
@@ -99,9 +110,13 @@ async fn serve(
     }
     // Commands are still answered while requests finish.
     serving.drain().await?;
+    inbound.stop().await;
     followers.stop().await;
     completion.stop().await;
     push.stop().await;
+    if let Some(federation) = federation {
+        federation.stop().await;
+    }
     clock.abort();
     if let Some(control) = control {
         control.abort();

@@ -68,22 +68,16 @@ pub(crate) fn outside(
     change(&mut settings);
     let (tell, stop) = Stop::channel();
     let egress = Egress::new(egress::Options::default()).unwrap();
-    let peers = flows::peers::Peers::new(
-        store.clone(),
-        egress.clone(),
-        flows::peers::Options::default(),
-    );
+    let peers =
+        flows::peers::Peers::new(store.clone(), egress.clone(), flows::peers::Options::default());
     let media = media::Library::open(store.clone(), folder.path()).unwrap();
-    let journeys = flows::journey::Journeys::new(
-        store.clone(),
-        peers.clone(),
-        media.clone(),
-        egress.clone(),
-    );
+    let journeys =
+        flows::journey::Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let outside = Outside {
         store: store.clone(),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
         media,
+        inbound: flows::inbound::Inbound::new(store.clone(), peers.clone(), journeys.clone()),
         journeys,
         peers,
         previews: None,

@@ -5,7 +5,7 @@
 //! what it brings back enters the store through `rooms::remote`. Once another server has taken what a user did, the
 //! journey is finished even if the client has gone away.
 
-mod arrival;
+pub(crate) mod arrival;
 pub mod completion;
 mod invite;
 mod join;
@@ -15,7 +15,7 @@ mod media;
 mod multipart;
 pub mod past;
 mod reading;
-mod setback;
+pub(crate) mod setback;
 mod template;
 mod turns;
 

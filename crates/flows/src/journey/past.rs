@@ -155,9 +155,8 @@ impl Journeys {
         };
         self.learn_auth(&server, into, &pdus).await?;
         let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
-        let placed = self.0.store.write(Some(lane), move |tx| {
-            remote::look_back(tx, room, &pdus, &before)
-        });
+        let placed =
+            self.0.store.write(Some(lane), move |tx| remote::look_back(tx, room, &pdus, &before));
         match placed.await?.value {
             0 => Err(Setback::nonsense("nothing of what it told has a place here")),
             placed => Ok(placed),

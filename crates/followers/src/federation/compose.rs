@@ -8,10 +8,7 @@ use std::{
 use base::{Error, Event, Reply, Room, Seq, User};
 use ruma::ServerName;
 use serde_json::value::RawValue;
-use store::{
-    CacheSpace, Kind, View, event,
-    schema::Parcel,
-};
+use store::{CacheSpace, Kind, View, event, schema::Parcel};
 use sync::server_gate::ServerGate;
 
 use super::{

@@ -3,13 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Event, Reply, Room, Seq, User};
-use store::{
-    View,
-    event, log::Entry,
-    outbox, room,
-    schema::Standing,
-    user,
-};
+use store::{View, event, log::Entry, outbox, room, schema::Standing, user};
 
 /// Rooms of one user that are looked at for the servers that share one with them.
 const ROOMS_MAX: usize = 20_000;

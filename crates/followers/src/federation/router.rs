@@ -14,8 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Outlet,
-    compose,
+    Outlet, compose,
     concern::{self, Item, News},
     desk::{Audience, Desk, Passing},
     passing::{Memory, is_only_ours},
@@ -218,9 +217,11 @@ impl Router {
 
     /// `again`: those too who go on typing.
     async fn tell_typing(&mut self, again: bool) -> Reply<()> {
-        self.pass(move |memory, view| {
-            if again { memory.still_typing(view) } else { memory.typing(view) }
-        })
+        self.pass(
+            move |memory, view| {
+                if again { memory.still_typing(view) } else { memory.typing(view) }
+            },
+        )
         .await
     }
 
@@ -230,9 +231,7 @@ impl Router {
 
     async fn pass(
         &mut self,
-        look: impl FnOnce(&mut Memory, &View) -> Reply<Vec<(Passing, Audience)>>
-        + Send
-        + 'static,
+        look: impl FnOnce(&mut Memory, &View) -> Reply<Vec<(Passing, Audience)>> + Send + 'static,
     ) -> Reply<()> {
         let mut memory = self.memory.take().unwrap_or_default();
         let read = self.shared.store.read(move |view| {

@@ -60,9 +60,8 @@ async fn turn(shared: &Shared, server: &Arc<str>) -> Reply<()> {
         if let Some(parcel) = row.sending.clone() {
             let (name, stream) = (server.clone(), row.stream);
             let sending = parcel.clone();
-            let read = shared
-                .store
-                .read(move |view| compose::transaction(view, &name, stream, &sending));
+            let read =
+                shared.store.read(move |view| compose::transaction(view, &name, stream, &sending));
             let transaction = read.await?;
             if !deliver(shared, server, &mut row, transaction).await? {
                 return Ok(());

@@ -17,7 +17,8 @@ fn of_kind(edus: Vec<Value>, kind: &str) -> Vec<Value> {
 impl World {
     fn read(&self, room: base::Room, user: User, event: Event, thread: Option<&'static str>) {
         let id = self.id(room);
-        let event = self.store.read_here(|view| store::event::load(view, event)).unwrap().id.clone();
+        let event =
+            self.store.read_here(|view| store::event::load(view, event)).unwrap().id.clone();
         self.write(move |tx| {
             let mark = rooms::receipt::Mark::Read;
             rooms::receipt::set(tx, user, &id, mark, &event, thread)
@@ -26,7 +27,8 @@ impl World {
 
     fn read_unseen(&self, room: base::Room, user: User, event: Event) {
         let id = self.id(room);
-        let event = self.store.read_here(|view| store::event::load(view, event)).unwrap().id.clone();
+        let event =
+            self.store.read_here(|view| store::event::load(view, event)).unwrap().id.clone();
         self.write(move |tx| {
             let mark = rooms::receipt::Mark::ReadPrivate;
             rooms::receipt::set(tx, user, &id, mark, &event, None)
@@ -61,10 +63,14 @@ async fn of_receipts_the_newest_of_each_thread_is_told_and_private_ones_never() 
     running.stop().await;
     let receipts = of_kind(world.wire.edus("b.org"), "m.receipt");
     let of = |n: usize| receipts[n][world.id(room).as_str()]["m.read"]["@alice:x.org"].clone();
-    let id = |event| world.store.read_here(|view| store::event::load(view, event)).unwrap().id.clone();
+    let id =
+        |event| world.store.read_here(|view| store::event::load(view, event)).unwrap().id.clone();
     assert_eq!(of(0)["event_ids"], json!([id(third)]));
     assert_eq!(of(1)["event_ids"], json!([id(second)]));
-    assert_eq!((&of(0)["data"]["thread_id"], &of(1)["data"]["thread_id"]), (&json!(null), &json!("main")));
+    assert_eq!(
+        (&of(0)["data"]["thread_id"], &of(1)["data"]["thread_id"]),
+        (&json!(null), &json!("main"))
+    );
     assert!(of(0)["data"]["ts"].is_u64());
 }
 
@@ -98,7 +104,11 @@ async fn changes_of_devices_name_the_change_before_them() {
         world.write(move |tx| {
             let key = (alice, device.to_owned());
             let row = Device { display_name: Some(device.to_lowercase()), created: UnixMs(1) };
-            if there { tx.put(&DEVICES, key, &row) } else { tx.delete(&DEVICES, key) }
+            if there {
+                tx.put(&DEVICES, key, &row)
+            } else {
+                tx.delete(&DEVICES, key)
+            }
             store::device_changes::announce(tx, alice, device);
             Ok(())
         });

@@ -218,7 +218,8 @@ impl World {
         let content = serde_json::value::to_raw_value(&content).unwrap();
         self.write(move |tx| {
             let (kind, state_key) = (kind.clone(), state_key.clone());
-            let new = rooms::New { sender, kind, state_key, content: content.clone(), redacts: None };
+            let new =
+                rooms::New { sender, kind, state_key, content: content.clone(), redacts: None };
             Ok(rooms::append(tx, room, new)?.event)
         })
     }
