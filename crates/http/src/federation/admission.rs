@@ -2,7 +2,6 @@
 //! "Server Access Control Lists (ACLs)").
 
 use base::{Error, Reply, Room};
-use protocol::acl::Acl;
 use ruma::{RoomId, ServerName};
 use store::View;
 use sync::server_gate::ServerGate;
@@ -46,11 +45,7 @@ pub(super) fn enter(view: &View, id: &RoomId, server: &ServerName) -> Reply<Room
 /// # Errors
 /// 403 `M_FORBIDDEN`.
 pub(super) fn check_acl(view: &View, room: Room, server: &ServerName) -> Reply<()> {
-    let root = store::room::head(view, room)?.state;
-    let Some(event) = store::room::state(view, root, "m.room.server_acl", "")? else {
-        return Ok(());
-    };
-    if Acl::read(event.content()).admits(server) {
+    if rooms::acl::admits(view, room, server)? {
         return Ok(());
     }
     Err(Error::forbidden("Your server is kept out of this room."))
