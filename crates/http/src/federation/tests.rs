@@ -217,6 +217,16 @@ async fn a_user_of_this_server_is_invited_from_elsewhere_and_told() {
     assert_eq!(no, (400, "M_INVALID_PARAM".to_owned()), "the create event is missing");
     let no = scene.no("PUT", &target, Some(body("odd", json!([text(&create)])))).await;
     assert_eq!(no, (400, "M_INCOMPATIBLE_ROOM_VERSION".to_owned()));
+    let other = sign(draft(None, "m.room.create", "", json!({"room_version": "12", "a": 1})));
+    let no = scene.no("PUT", &target, Some(body("12", json!([text(&other)])))).await;
+    assert_eq!(no, (400, "M_INVALID_PARAM".to_owned()), "it is another room's");
+    // As most servers do still.
+    let stripped = json!({
+        "type": "m.room.create", "state_key": "", "sender": "@bob:b.example",
+        "content": {"room_version": "12"},
+    });
+    let signed = scene.ask("PUT", &target, Some(body("12", json!([stripped])))).await;
+    assert_eq!(signed.status, 200, "{signed:?}");
     let signed = scene.ask("PUT", &target, Some(body("12", json!([text(&create)])))).await;
     assert_eq!(signed.status, 200, "{signed:?}");
     let signatures = &signed.json()["event"]["signatures"];

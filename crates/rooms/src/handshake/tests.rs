@@ -370,7 +370,9 @@ fn an_invite_from_elsewhere_is_shown_with_what_describes_the_room() {
     let (world, peer) = (World::new(), Peer::there());
     let alice = world.user("alice");
     let invite = invitation(&peer, &peer.user("bob"), "@alice:x.org");
-    assert_eq!(invited(&world, &invite, false).unwrap_err(), (400, "M_INVALID_PARAM"));
+    let other = invitation(&peer, &peer.user("carol"), "@alice:x.org");
+    let mixed = (other.0, invite.1.clone());
+    assert_eq!(invited(&world, &mixed, true).unwrap_err(), (400, "M_INVALID_PARAM"));
     invited(&world, &invite, true).unwrap();
     let room = world.room(&invite.1.room_id);
     let row = world.read(|view| view.get(&ROOMS_OF, (alice, room))).unwrap().unwrap();
