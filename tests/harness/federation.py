@@ -76,7 +76,7 @@ class Federation:
                 {
                     "bind": f"127.0.0.1:{behind}",
                     "resources": ["federation"],
-                    "tls": {"certificate": str(self.authority.certificate), "key": str(self.authority.key)},
+                    "tls": {"certificate": str(self.authority.certificate), "private_key": str(self.authority.key)},
                 }
             ],
         )

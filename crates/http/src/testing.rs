@@ -68,8 +68,11 @@ pub(crate) fn outside(
     change(&mut settings);
     let (tell, stop) = Stop::channel();
     let egress = Egress::new(egress::Options::default()).unwrap();
-    let peers =
-        flows::peers::Peers::new(store.clone(), egress.clone(), flows::peers::Options::default());
+    let peers = flows::peers::Peers::new(
+        store.clone(),
+        egress.clone(),
+        flows::peers::Options { enabled: settings.federation_enabled, ..Default::default() },
+    );
     let media = media::Library::open(store.clone(), folder.path()).unwrap();
     let journeys =
         flows::journey::Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
