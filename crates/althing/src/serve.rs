@@ -12,7 +12,7 @@ use flows::{
     peers::{self, Peers},
 };
 use followers::{
-    federation::{self, Federation},
+    federation::{self, Federation, Network},
     push::{Letters, Outlet, Push},
 };
 use media::Library;
@@ -70,8 +70,7 @@ async fn serve(
         .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
-    let alone = config.store.engine == Engine::Embedded;
-    let followers = Followers::start(store, &index, &bridges, alone);
+    let followers = Followers::start(config, store, &index, &bridges, &peers);
     let completion = Completion::start(&journeys);
     let push = Push::start(Outlet {
         store: store.clone(),
@@ -81,10 +80,6 @@ async fn serve(
             base_url: config.base_url(&addresses),
             delay: Duration::from_secs(config.email.delay.0),
         },
-    });
-    let federation = config.federation.enabled.then(|| {
-        let wire = Arc::new(federation::Network::new(peers.clone(), store.clone()));
-        Federation::start(federation::Outlet { store: store.clone(), wire, alone })
     });
     inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
@@ -114,9 +109,6 @@ async fn serve(
     followers.stop().await;
     completion.stop().await;
     push.stop().await;
-    if let Some(federation) = federation {
-        federation.stop().await;
-    }
     clock.abort();
     if let Some(control) = control {
         control.abort();
@@ -178,16 +170,20 @@ impl Completion {
 struct Followers {
     tell: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Tells other servers, if this one has anything to do with others.
+    federation: Option<Federation>,
 }
 
 impl Followers {
-    /// `alone`: no other process has the store open.
     fn start(
+        config: &Config,
         store: &Store,
         index: &Arc<search::Messages>,
         bridges: &Bridges,
-        alone: bool,
+        peers: &Peers,
     ) -> Followers {
+        // No other process has the store open.
+        let alone = config.store.engine == Engine::Embedded;
         let (tell, stop) = watch::channel(false);
         let run =
             |follower| tokio::spawn(store::follow::run(store.clone(), follower, stop.clone()));
@@ -201,12 +197,19 @@ impl Followers {
                 followers::appservice::tell(store, bridges, service.clone(), alone, stop.clone());
             tasks.push(tokio::spawn(tell));
         }
-        Followers { tasks, tell }
+        let federation = config.federation.enabled.then(|| {
+            let wire = Arc::new(Network::new(peers.clone(), store.clone()));
+            Federation::start(federation::Outlet { store: store.clone(), wire, alone })
+        });
+        Followers { tell, tasks, federation }
     }
 
     /// Lets each finish its step. What they have not come to, they come to after the next start.
     async fn stop(self) {
         self.tell.send_replace(true);
+        if let Some(federation) = self.federation {
+            federation.stop().await;
+        }
         for task in self.tasks {
             if let Err(e) = task.await {
                 tracing::error!(error = %e, "a follower had ended");

@@ -21,7 +21,7 @@ const EDUS_MAX: usize = 100;
 const RECEIPTS_MAX: usize = 1_000;
 /// Users of one EDU whose presence is read.
 const PRESENT_MAX: usize = 1_000;
-/// What a user says of themselves, bytes. More is cut off.
+/// What a user says of themselves, bytes. More is no status.
 const STATUS_BYTES_MAX: usize = 1_024;
 /// Somebody types no longer than this without being told of again, milliseconds: servers repeat it after half of it.
 const TYPING_MS: u64 = 60_000;
@@ -84,6 +84,13 @@ struct Read {
     event: OwnedEventId,
     thread: Option<String>,
     at: UnixMs,
+}
+
+/// Somebody's presence, with the rooms whose members are told.
+struct Present {
+    user: User,
+    shown: PresenceShown,
+    rooms: Arc<[Room]>,
 }
 
 /// What must not be lost.
@@ -239,18 +246,18 @@ async fn tell(store: &Store, origin: OwnedServerName, passing: Passing) -> Reply
     for (room, user, until) in typing {
         store.set_typing(room, user, until);
     }
-    for (user, shown, rooms) in present {
+    for Present { user, shown, rooms } in present {
         store.set_presence_elsewhere(user, shown, &rooms);
     }
     Ok(())
 }
 
-/// Somebody's presence with the rooms whose members are told.
+/// How somebody is present, if that is their server's to say, and concerns anyone here.
 fn shown(
     view: &View,
     origin: &ServerName,
     push: Push,
-) -> Reply<Option<(User, PresenceShown, Arc<[Room]>)>> {
+) -> Reply<Option<Present>> {
     let Push { user_id, presence, status_msg, last_active_ago } = push;
     let Some(state) = PresenceState::parse(&presence) else { return Ok(None) };
     if user_id.server_name() != origin {
@@ -259,11 +266,9 @@ fn shown(
     let Some(user) = user::find(view, &user_id)? else { return Ok(None) };
     let rooms = room::joined_rooms(view, user)?;
     let active = last_active_ago.map(|ago| UnixMs(view.now().0.saturating_sub(ago)));
-    let status = status_msg.map(|mut text| {
-        text.truncate(text.floor_char_boundary(STATUS_BYTES_MAX));
-        text
-    });
-    Ok((!rooms.is_empty()).then_some((user, PresenceShown { state, active, status }, rooms)))
+    let status = status_msg.filter(|text| text.len() <= STATUS_BYTES_MAX);
+    let shown = PresenceShown { state, active, status };
+    Ok((!rooms.is_empty()).then_some(Present { user, shown, rooms }))
 }
 
 #[cfg(test)]

@@ -48,11 +48,13 @@ impl Ephemeral {
     }
 
     /// Its EDUs, at most so many.
-    pub(super) fn write(&self, view: &View, most: usize) -> Reply<Vec<String>> {
+    pub(super) fn write(&self, view: &View, server: &str, most: usize) -> Reply<Vec<String>> {
         let mut out = Vec::new();
         out.extend(edus::presence(view, &self.presence)?);
         for ((room, user), typing) in self.typing.iter().take(most.saturating_sub(1)) {
-            out.push(edus::typing(view, *room, *user, *typing)?);
+            if concern::may_hear(view, *room, server)? {
+                out.push(edus::typing(view, *room, *user, *typing)?);
+            }
         }
         Ok(out)
     }
@@ -116,7 +118,7 @@ fn may_see<'a>(
     server: &'a ServerName,
     news: &News,
 ) -> Reply<bool> {
-    let News::Event { event, room, target } = news else { return Ok(true) };
+    let News::Event { event, room, target, .. } = news else { return Ok(true) };
     if target.as_deref() == Some(server.as_str()) {
         return Ok(true);
     }
@@ -143,7 +145,11 @@ impl Builder {
     fn take(&mut self, view: &View, server: &str, item: &Item) -> Reply<()> {
         match &*item.news {
             News::Event { event, .. } => self.parcel.events.push(*event),
-            News::Receipt { room, user } => self.receipts.add(view, *room, *user, item.at)?,
+            News::Receipt { room, user } => {
+                if concern::may_hear(view, *room, server)? {
+                    self.receipts.add(view, *room, *user, item.at)?;
+                }
+            }
             News::Device { user } => {
                 self.parcel.edus.extend(edus::device(view, *user, item.at)?);
             }

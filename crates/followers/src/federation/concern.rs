@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Event, Reply, Room, Seq, User};
+use ruma::ServerName;
 use store::{View, event, log::Entry, outbox, room, schema::Standing, user};
 
 /// Rooms of one user that are looked at for the servers that share one with them.
@@ -11,8 +12,9 @@ const ROOMS_MAX: usize = 20_000;
 /// Something that other servers are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// An event. Its room, and the server of the user whose membership it changes, if that is another.
-    Event { event: Event, room: Room, target: Option<String> },
+    /// An event. Its room, the server of the user whose membership it changes, if that is another, and the server that has
+    /// it already.
+    Event { event: Event, room: Room, target: Option<String>, except: Option<String> },
     /// A receipt that others may know of.
     Receipt { room: Room, user: User },
     /// A device of a user changed.
@@ -32,16 +34,16 @@ pub(super) struct Item {
 pub(super) fn news(view: &View, entry: &Entry) -> Reply<Option<News>> {
     Ok(match entry {
         Entry::Event { room, event, sender, target, .. } => {
-            let member = target.is_some();
-            let ours = is_ours(view, *sender)? || member && outbox::is_spoken_for(view, *event)?;
-            if !ours {
-                return Ok(None);
+            let (mut told, mut except) = (None, None);
+            if !is_ours(view, *sender)? {
+                if target.is_none() || !outbox::is_spoken_for(view, *event)? {
+                    return Ok(None);
+                }
+                except = Some(user::id(view, *sender)?.server_name().as_str().to_owned());
+            } else if let Some(target) = target {
+                told = elsewhere(view, *target, *event)?;
             }
-            let target = match target {
-                Some(target) => elsewhere(view, *target, *event)?,
-                None => None,
-            };
-            Some(News::Event { event: *event, room: *room, target })
+            Some(News::Event { event: *event, room: *room, target: told, except })
         }
         Entry::Receipt { room, user, private: false } if is_ours(view, *user)? => {
             Some(News::Receipt { room: *room, user: *user })
@@ -54,7 +56,7 @@ pub(super) fn news(view: &View, entry: &Entry) -> Reply<Option<News>> {
 
 /// Is this a user of this server?
 pub(super) fn is_ours(view: &View, user: User) -> Reply<bool> {
-    Ok(user::is_local(view, &*user::id(view, user)?))
+    Ok(user::is_local(view, &user::id(view, user)?))
 }
 
 /// The server of one whose membership changes, if that is another one. Who is invited is told by the invite itself.
@@ -70,20 +72,27 @@ fn elsewhere(view: &View, target: User, event: Event) -> Reply<Option<String>> {
 /// The servers that news concern, this one perhaps among them.
 pub(super) fn servers(view: &View, news: &News) -> Reply<Arc<BTreeSet<String>>> {
     match news {
-        News::Event { room: at, target, .. } => {
-            let servers = room::servers(view, *at)?;
-            match target {
-                Some(target) if !servers.contains(target) => {
-                    let mut servers = (*servers).clone();
-                    servers.insert(target.clone());
-                    Ok(Arc::new(servers))
-                }
-                _ => Ok(servers),
+        News::Event { room: at, target, except, .. } => {
+            let mut servers = room::servers(view, *at)?;
+            if let Some(except) = except.as_ref().filter(|except| servers.contains(*except)) {
+                Arc::make_mut(&mut servers).remove(except);
             }
+            if let Some(target) = target.as_ref().filter(|target| !servers.contains(*target)) {
+                Arc::make_mut(&mut servers).insert(target.clone());
+            }
+            Ok(servers)
         }
         News::Receipt { room: at, .. } => room::servers(view, *at),
         News::Device { user } => sharing(view, *user).map(Arc::new),
         News::Message { server } => Ok(Arc::new(BTreeSet::from([server.clone()]))),
+    }
+}
+
+/// May a server be told what passes in a room (spec: "Server Access Control Lists (ACLs)")?
+pub(super) fn may_hear(view: &View, room: Room, server: &str) -> Reply<bool> {
+    match <&ServerName>::try_from(server) {
+        Ok(server) => rooms::acl::admits(view, room, server),
+        Err(_) => Ok(false),
     }
 }
 
@@ -101,6 +110,7 @@ pub(super) fn sharing(view: &View, user: User) -> Reply<BTreeSet<String>> {
 pub(super) fn is_for(view: &View, news: &News, server: &str) -> Reply<bool> {
     match news {
         News::Event { target: Some(target), .. } if target == server => Ok(true),
+        News::Event { except: Some(except), .. } if except == server => Ok(false),
         News::Event { room: at, .. } | News::Receipt { room: at, .. } => {
             Ok(room::servers(view, *at)?.contains(server))
         }

@@ -184,7 +184,13 @@ impl Desk {
         let position = inner.position;
         for (passing, audience) in news {
             for server in audience.iter().filter(|server| *server != except) {
-                inner.touch(server, position, |slot| slot.pass(*passing));
+                inner.touch(server, position, |slot| {
+                    if slot.step == Step::Idle {
+                        // It has all that was handed out.
+                        slot.cursor = slot.cursor.max(position);
+                    }
+                    slot.pass(*passing);
+                });
             }
         }
     }

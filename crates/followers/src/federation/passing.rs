@@ -84,6 +84,11 @@ impl Memory {
         Ok(())
     }
 
+    /// Does anyone of whom others were told type?
+    pub(super) fn has_typists(&self) -> bool {
+        !self.typists.is_empty()
+    }
+
     /// Who goes on typing.
     pub(super) fn still_typing(&mut self, view: &View) -> Reply<Vec<(Passing, Audience)>> {
         let (now, mut out) = (view.now(), Vec::new());

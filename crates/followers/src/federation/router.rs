@@ -186,7 +186,9 @@ impl Router {
 
     async fn tick(&mut self, ticks: u64) -> Reply<()> {
         self.shared.desk.wake_due(self.shared.store.now());
-        self.tell_typing(true).await?;
+        if self.memory.as_ref().is_some_and(Memory::has_typists) {
+            self.tell_typing(true).await?;
+        }
         if ticks.is_multiple_of(PRESENCE_TICKS) {
             self.tell_presence().await?;
         }

@@ -49,6 +49,13 @@ pub(super) async fn serve(shared: Arc<Shared>, server: Arc<str>) {
 
 async fn turn(shared: &Shared, server: &Arc<str>) -> Reply<()> {
     let mut row = row(shared, server).await?;
+    if row.sending.is_some()
+        && let Some(until) = resting(shared, server)
+    {
+        // Others could not reach it either: there is no use in looking what it would be told.
+        shared.desk.rest(server, Some(row), until);
+        return Ok(());
+    }
     for _ in 0..TRANSACTIONS_MAX {
         if *shared.stop.borrow() {
             break;
@@ -122,7 +129,7 @@ async fn live(
         (parcel.number, parcel.at) = (number, at);
         let mut transaction = compose::transaction(view, &name, stream, &parcel)?;
         let room = EDUS_IN_ALL_MAX.saturating_sub(transaction.edus.len());
-        let passing = ephemeral.write(view, room)?;
+        let passing = ephemeral.write(view, &name, room)?;
         transaction.edus.extend(passing);
         Ok((parcel, left, transaction))
     });
@@ -203,25 +210,40 @@ async fn deliver(
             Ok(true)
         }
         Err(why) => {
-            metrics::counter!("althing_federation_failures_total").increment(1);
             tracing::debug!(%server, transaction = id, %why, "a transaction was not delivered");
-            if !matches!(why, Unanswered::Resting) {
-                row.failures = row.failures.saturating_add(1);
-            }
-            let jitter = rand::rng().random_range(0.75..1.25);
-            row.retry = UnixMs(shared.store.now().0.saturating_add(pause(row.failures, jitter)));
-            if row.sending.is_none() {
-                // From now on nothing is kept for it: its row says where to go on.
-                let upto = shared.desk.cursor(server);
-                row.sending = Some(Parcel { upto, ..Parcel::default() });
-            }
-            let rows = vec![(server.to_string(), row.clone())];
-            shared.scribe.write(Note { rows, ..Note::default() }).await?;
-            shared.desk.written(server);
-            shared.desk.rest(server, Some(row.clone()), row.retry);
+            fail(shared, server, row, &why).await?;
             Ok(false)
         }
     }
+}
+
+/// Takes note of a failure, and ends the turn.
+async fn fail(
+    shared: &Shared,
+    server: &Arc<str>,
+    row: &mut Destination,
+    why: &Unanswered,
+) -> Reply<()> {
+    metrics::counter!("althing_federation_failures_total").increment(1);
+    row.failures = row.failures.saturating_add(u32::from(!matches!(why, Unanswered::Resting)));
+    let jitter = rand::rng().random_range(0.75..1.25);
+    let until = UnixMs(shared.store.now().0.saturating_add(pause(row.failures, jitter)));
+    row.retry = resting(shared, server).map_or(until, |rested| until.max(rested));
+    if row.sending.is_none() {
+        // From now on nothing is kept for it: its row says where to go on.
+        let upto = shared.desk.cursor(server);
+        row.sending = Some(Parcel { upto, ..Parcel::default() });
+    }
+    let rows = vec![(server.to_string(), row.clone())];
+    shared.scribe.write(Note { rows, ..Note::default() }).await?;
+    shared.desk.written(server);
+    shared.desk.rest(server, Some(row.clone()), row.retry);
+    Ok(())
+}
+
+/// Until when the server rests, if it does.
+fn resting(shared: &Shared, server: &str) -> Option<UnixMs> {
+    shared.wire.rests_until(server).filter(|until| *until > shared.store.now())
 }
 
 /// Twice as long after each failure, up to a limit, and never quite alike, milliseconds.

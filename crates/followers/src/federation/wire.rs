@@ -2,9 +2,10 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use base::UnixMs;
 use flows::peers::{Patience, Peers, Unanswered};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedServerName, UInt,
+    MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName, UInt,
     api::federation::transactions::send_transaction_message::v1::Request, serde::Raw,
 };
 use serde_json::value::RawValue;
@@ -33,6 +34,8 @@ pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Wire: Send + Sync + 'static {
     /// Sends once.
     fn send<'a>(&'a self, to: &'a str, transaction: Transaction) -> Doing<'a, Outcome>;
+    /// Until when there is no use in sending to a server, unless it is heard of.
+    fn rests_until(&self, to: &str) -> Option<UnixMs>;
     /// The name of the next server that was heard of after it could not be reached.
     fn heard(&self) -> Doing<'_, String>;
 }
@@ -70,6 +73,10 @@ impl Wire for Network {
             let refused = answer.pdus.into_iter();
             Ok(refused.filter_map(|(id, said)| Some((id.to_string(), said.err()?))).collect())
         })
+    }
+
+    fn rests_until(&self, to: &str) -> Option<UnixMs> {
+        self.peers.rests_until(<&ServerName>::try_from(to).ok()?)
     }
 
     fn heard(&self) -> Doing<'_, String> {

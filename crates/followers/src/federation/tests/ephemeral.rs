@@ -170,3 +170,24 @@ async fn who_shares_a_room_is_told_who_is_present() {
     assert_eq!((&push["status_msg"], &push["currently_active"]), (&json!("here"), &json!(true)));
     assert!(push["last_active_ago"].is_u64());
 }
+
+#[tokio::test(start_paused = true)]
+async fn whom_the_room_keeps_out_is_not_told_what_passes_in_it() {
+    let world = World::new();
+    let alice = world.user("@alice:x.org");
+    let room = world.room(alice);
+    for id in ["@bob:b.org", "@carol:c.org"] {
+        world.comes(room, id, true);
+    }
+    let acl = json!({ "allow": ["*"], "deny": ["b.org"] });
+    world.send(room, alice, "m.room.server_acl", Some(""), acl);
+    let running = world.start().await;
+    let event = world.say(room, alice, "0");
+    world.read(room, alice, event, None);
+    world.store.set_typing(room, alice, Some(UnixMs(u64::MAX)));
+    world.wire.until(|wire| wire.edus("c.org").len() == 2).await;
+    world.say(room, alice, "1");
+    world.wire.until(|wire| wire.texts("b.org").len() == 2).await;
+    running.stop().await;
+    assert_eq!(world.wire.edus("b.org"), [json!(null); 0]);
+}

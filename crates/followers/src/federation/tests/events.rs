@@ -1,3 +1,4 @@
+use base::UnixMs;
 use serde_json::json;
 use store::log::Entry;
 
@@ -79,6 +80,33 @@ async fn who_was_down_gets_everything_in_order_beginning_with_the_same_transacti
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_rests_is_not_tried_before_its_time() {
+    let world = World::new();
+    let alice = world.user("@alice:x.org");
+    let room = world.room(alice);
+    world.comes(room, "@bob:b.org", true);
+    world.comes(room, "@carol:c.org", true);
+    world.wire.go_down("b.org");
+    let until = UnixMs(world.now.lock().0 + 100_000_000);
+    world.wire.rest("b.org", until);
+    let running = world.start().await;
+    for n in 0..5 {
+        world.say(room, alice, &n.to_string());
+        world.wire.until(|wire| wire.texts("c.org").len() == n + 1).await;
+        world.now.lock().0 += 7_000_000;
+    }
+    assert_eq!(
+        world.wire.tried("b.org").len(),
+        1,
+        "who is to be told something the first time is tried"
+    );
+    assert!(world.row("b.org").unwrap().retry >= until);
+    *world.now.lock() = UnixMs(until.0 + 10_000_000);
+    world.wire.until(|wire| wire.tried("b.org").len() == 2).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_slow_misses_nothing_and_gets_nothing_twice() {
     let world = World::new();
     let alice = world.user("@alice:x.org");
@@ -134,6 +162,27 @@ async fn after_a_restart_the_same_transaction_is_sent_again_and_then_the_rest() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_back_late_does_not_see_what_was_only_for_those_who_were_there() {
+    let world = World::new();
+    let alice = world.user("@alice:x.org");
+    let (room, open) = (world.room(alice), world.room(alice));
+    let visibility = json!({ "history_visibility": "joined" });
+    world.send(room, alice, "m.room.history_visibility", Some(""), visibility);
+    world.comes(open, "@bob:b.org", true);
+    world.wire.go_down("b.org");
+    let running = world.start().await;
+    world.say(open, alice, "0");
+    world.wire.until(|wire| wire.tried("b.org").len() == 1).await;
+    world.say(room, alice, "not for bob");
+    world.say(open, alice, "1");
+    world.comes(room, "@bob:b.org", true);
+    world.wire.come_back("b.org");
+    world.wire.until(|wire| wire.texts("b.org").len() >= 2).await;
+    running.stop().await;
+    assert_eq!(world.wire.texts("b.org"), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_user_who_was_let_in_is_told_of_by_this_server() {
     let world = World::new();
     let (alice, bob) = (world.user("@alice:x.org"), world.user("@bob:b.org"));
@@ -150,7 +199,10 @@ async fn a_user_who_was_let_in_is_told_of_by_this_server() {
     });
     let news = news(&entry).unwrap().unwrap();
     let servers = world.store.read_here(|view| concern::servers(view, &news)).unwrap();
-    assert!(servers.contains("c.org"));
+    assert!(servers.contains("c.org") && !servers.contains("b.org"));
+    let is_for =
+        |server| world.store.read_here(|view| concern::is_for(view, &news, server)).unwrap();
+    assert!(is_for("c.org") && !is_for("b.org"));
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(super) struct Fake {
     down: Mutex<HashSet<String>>,
     /// Servers that do not answer until they are let go.
     held: Mutex<HashMap<String, watch::Sender<bool>>>,
+    /// Nobody else could reach these either, until then.
+    resting: Mutex<HashMap<String, UnixMs>>,
     count: watch::Sender<usize>,
     heard: tokio::sync::Mutex<Option<mpsc::UnboundedReceiver<String>>>,
     hear: Mutex<Option<mpsc::UnboundedSender<String>>>,
@@ -44,6 +46,10 @@ impl Wire for Fake {
             }
             if down { Err(Unanswered::Silent("down".to_owned())) } else { Ok(Vec::new()) }
         })
+    }
+
+    fn rests_until(&self, to: &str) -> Option<UnixMs> {
+        self.resting.lock().get(to).copied()
     }
 
     fn heard(&self) -> Doing<'_, String> {
@@ -68,8 +74,13 @@ impl Fake {
         self.down.lock().insert(server.to_owned());
     }
 
+    pub(super) fn rest(&self, server: &str, until: UnixMs) {
+        self.resting.lock().insert(server.to_owned(), until);
+    }
+
     /// It is back and says something.
     pub(super) fn come_back(&self, server: &str) {
+        self.resting.lock().remove(server);
         self.down.lock().remove(server);
         self.hear.lock().as_ref().unwrap().send(server.to_owned()).unwrap();
     }
