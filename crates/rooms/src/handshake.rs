@@ -133,7 +133,7 @@ impl Expected<'_> {
     }
 }
 
-/// Takes a checked event into its room. The other servers hear of it from this one (spec: "Joining Rooms").
+/// Takes a checked event into its room. The servers that are in the room are told of it by this one.
 fn take(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Event> {
     match remote::receive(tx, room, pdu)? {
         Outcome::Accepted(event) => {

@@ -177,6 +177,25 @@ fn a_server_without_users_in_the_room_may_look_only_where_the_world_may() {
 }
 
 #[test]
+fn who_wanted_to_be_forgotten_is_told_of_only_to_servers_that_were_there() {
+    let mut scene = Scene::new();
+    let before = scene.say("before");
+    scene.passes(bob(), true);
+    let during = scene.say("during");
+    assert_eq!(scene.told(&before), "before");
+    let user = scene.world.users[OWNER].0;
+    let erase = scene.world.store.write_here(move |tx| {
+        let mut account = tx.get(&store::schema::ACCOUNTS, (user,))?.unwrap();
+        account.erased = true;
+        tx.put(&store::schema::ACCOUNTS, (user,), &account);
+        Ok(())
+    });
+    erase.unwrap();
+    assert_eq!(scene.told(&before), "redacted");
+    assert_eq!(scene.told(&during), "during");
+}
+
+#[test]
 fn what_was_redacted_here_is_redacted_for_others_too() {
     let mut scene = Scene::new();
     scene.passes(bob(), true);

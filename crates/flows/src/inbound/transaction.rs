@@ -59,7 +59,7 @@ impl Inbound {
         let turn = self.0.origins.lock().entry(sent.origin.clone()).or_default().clone();
         let _turn = turn.lock().await;
         if let Some(known) = self.known(&sent).await? {
-            return Ok(known.refused.into_iter().filter_map(named).collect());
+            return Ok(known.events.into_iter().filter_map(named).collect());
         }
         let mut outcome = BTreeMap::new();
         for (room, pdus) in by_room(sent.pdus) {
@@ -87,11 +87,9 @@ impl Inbound {
         id: String,
         outcome: &BTreeMap<OwnedEventId, Option<String>>,
     ) -> Reply<()> {
-        let refused = outcome
-            .iter()
-            .filter_map(|(id, why)| Some((id.as_str().to_owned(), why.clone()?)))
-            .collect();
-        let (origin, known) = (origin.as_str().to_owned(), Transaction { id, refused });
+        let events =
+            outcome.iter().map(|(id, why)| (id.as_str().to_owned(), why.clone())).collect();
+        let (origin, known) = (origin.as_str().to_owned(), Transaction { id, events });
         let write = self.0.store.write(None, move |tx| {
             let mut received = tx.get(&RECEIVED, (origin.clone(),))?.unwrap_or_default();
             received.transactions.push(known.clone());
@@ -304,6 +302,6 @@ fn claimed_id(raw: &RawValue) -> Option<OwnedEventId> {
     serde_json::from_str::<Claim>(raw.get()).ok().map(|claim| claim.event_id)
 }
 
-fn named((id, why): (String, String)) -> Option<(OwnedEventId, Option<String>)> {
-    OwnedEventId::try_from(id).ok().map(|id| (id, Some(why)))
+fn named((id, why): (String, Option<String>)) -> Option<(OwnedEventId, Option<String>)> {
+    OwnedEventId::try_from(id).ok().map(|id| (id, why))
 }

@@ -370,7 +370,9 @@ fn an_invite_from_elsewhere_is_shown_with_what_describes_the_room() {
     let (world, peer) = (World::new(), Peer::there());
     let alice = world.user("alice");
     let invite = invitation(&peer, &peer.user("bob"), "@alice:x.org");
-    assert_eq!(invited(&world, &invite, false).unwrap_err(), (400, "M_INVALID_PARAM"));
+    let other = invitation(&peer, &peer.user("carol"), "@alice:x.org");
+    let mixed = (other.0, invite.1.clone());
+    assert_eq!(invited(&world, &mixed, true).unwrap_err(), (400, "M_INVALID_PARAM"));
     invited(&world, &invite, true).unwrap();
     let room = world.room(&invite.1.room_id);
     let row = world.read(|view| view.get(&ROOMS_OF, (alice, room))).unwrap().unwrap();
@@ -406,4 +408,43 @@ fn invites_to_who_is_not_here_or_wants_none_are_refused() {
         .unwrap();
     assert_eq!(to("@alice:x.org"), (403, "M_INVITE_BLOCKED"));
     assert!(world.read(|view| user::find(view, &bob)).unwrap().is_none(), "nothing is left");
+}
+
+/// An invite by mail address in a room, and the exchange for a user whom the identity server's key vouches for.
+fn exchanged(world: &World, vouches: &SigningKey) -> Answer<Pdu> {
+    let alice = world.user("alice");
+    let room = world.create(alice, json!({})).unwrap();
+    let identity = SigningKey::generate([5; 32], "0").unwrap();
+    let first = json!({
+        "display_name": "b…@…", "public_key": identity.public_key(),
+        "key_validity_url": "https://id/valid",
+    });
+    world.set(alice, &room, "m.room.third_party_invite", "token", first).unwrap();
+    let bob = Peer::there().user("bob");
+    let signed = json!({"mxid": bob, "token": "token"}).to_string();
+    let mut signed = protocol::json::canonical_object(&signed).unwrap();
+    vouches.sign_json("id", &mut signed).unwrap();
+    let signed: Value = serde_json::from_str(&protocol::json::canonical_text(&signed)).unwrap();
+    let content = json!({
+        "membership": "invite",
+        "third_party_invite": {"display_name": "b…@…", "signed": signed},
+    });
+    let exchange =
+        third_party::Exchange { sender: world.id(alice), invitee: bob, content: raw(&content) };
+    third_party::check(&exchange, server_name!("x.org"), server_name!("there.org")).unwrap();
+    for (own, origin) in [("x.org", "elsewhere.org"), ("elsewhere.org", "there.org")] {
+        let (own, origin) = (<&ServerName>::try_from(own), <&ServerName>::try_from(origin));
+        assert!(third_party::check(&exchange, own.unwrap(), origin.unwrap()).is_err());
+    }
+    let number = world.room(&room);
+    world.write(move |tx| third_party::issue(tx, number, &exchange))
+}
+
+#[test]
+fn an_invite_by_mail_address_is_exchanged_for_whom_its_key_vouches() {
+    let right = SigningKey::generate([5; 32], "0").unwrap();
+    let pdu = exchanged(&World::new(), &right).unwrap();
+    assert_eq!(pdu.state_key.as_deref(), Some("@bob:there.org"));
+    let wrong = SigningKey::generate([6; 32], "0").unwrap();
+    assert_eq!(exchanged(&World::new(), &wrong).unwrap_err(), FORBIDDEN);
 }

@@ -1,5 +1,7 @@
 //! `PUT /invite/{roomId}/{eventId}`, in both versions: a user of this server is invited elsewhere.
 
+use std::borrow::Cow;
+
 use base::{Error, Reply};
 use http::Method;
 use protocol::{
@@ -149,8 +151,11 @@ async fn take(outside: Outside, origin: Origin, arrived: Arrived) -> Reply<Strin
     Ok(write.await?.value)
 }
 
-/// What is shown of the room, and its create event: since version 12 whole events of this room, each with its signatures.
-/// Before, servers show of an event what they please; those that are whole and do not fit are left out.
+/// What is shown of the room, and its create event if that is shown whole. Whole events must be of this room and have
+/// their signatures; before version 12, those that are not so are only left out.
+///
+/// Since version 12 the specification wants whole events only. Most servers still show some or all of them stripped, and
+/// their users are not to lose their invites: of those, only that there is a create event is asked.
 ///
 /// # Errors
 /// 400 `M_INVALID_PARAM` if that is not so, or there are too many.
@@ -164,9 +169,12 @@ async fn shown_of(
         return Err(Error::invalid_param("too much state is shown of the room"));
     }
     let strict = room_id_is_create_id(version);
+    if strict && !shown.iter().any(|raw| is_create(raw)) {
+        return Err(Error::invalid_param("the create event of the room is not shown"));
+    }
     let (mut create, mut kept) = (None, Vec::with_capacity(shown.len()));
-    let (whole, partial): (Vec<_>, Vec<_>) =
-        shown.into_iter().partition(|raw| strict || parse(version, raw.get()).is_ok());
+    let (whole, stripped): (Vec<_>, Vec<_>) =
+        shown.into_iter().partition(|raw| parse(version, raw.get()).is_ok());
     for (raw, checked) in whole.clone().into_iter().zip(outside.peers.check(version, whole).await) {
         match checked {
             Ok(pdu) if pdu.room_id == invite.room_id => {
@@ -182,6 +190,15 @@ async fn shown_of(
             Err(no) => return Err(Error::invalid_param(no.message)),
         }
     }
-    kept.extend(partial);
+    kept.extend(stripped);
     Ok((create, kept))
+}
+
+fn is_create(raw: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_str::<Event<'_>>(raw.get()).is_ok_and(|event| event.kind == "m.room.create")
 }
