@@ -32,11 +32,11 @@ const EVENTS_MAX: usize = 10_000;
 /// Their bytes.
 const BYTES_MAX: usize = 64 << 20;
 /// Requests for them.
-const ROUNDS_MAX: usize = 300;
+const ROUNDS_MAX: usize = 150;
 /// Rounds in a row that bring nothing new.
 const IDLE_MAX: usize = 2;
 /// No more is asked for after this.
-const TIME_MAX: Duration = Duration::from_secs(300);
+const TIME_MAX: Duration = Duration::from_secs(120);
 /// Events asked for at once.
 const PAGE: u32 = 100;
 /// Events that one request begins at: the URL must stay short.
@@ -48,8 +48,6 @@ const OTHERS_MAX: usize = 3;
 pub(super) struct Search<'a> {
     pub(super) inbound: &'a Inbound,
     pub(super) queue: &'a Queue,
-    /// The server that sent the event.
-    pub(super) origin: OwnedServerName,
 }
 
 /// What was found, by id.
@@ -78,8 +76,8 @@ impl Search<'_> {
         let own = self.inbound.0.store.server_name().to_owned();
         let names = self.inbound.0.store.read(move |view| room::servers(view, room)).await?;
         let others = names.iter().filter_map(|name| OwnedServerName::try_from(&**name).ok());
-        let others = others.filter(|name| *name != own && *name != self.origin).take(OTHERS_MAX);
-        Ok(std::iter::once(self.origin.clone()).chain(others).collect())
+        let others = others.filter(|name| *name != own && *name != self.queue.origin).take(OTHERS_MAX);
+        Ok(std::iter::once(self.queue.origin.clone()).chain(others).collect())
     }
 
     async fn bring_in_from(&self, server: &OwnedServerName, pdu: &Pdu) -> Result<(), Setback> {

@@ -2,8 +2,8 @@
 //! "Checks performed on receipt of a PDU").
 //!
 //! A transaction is answered when each of its events is in its room, or written down as waiting for others
-//! ([`store::schema::STAGED`]). What waits in a room is worked off by one task of that room, so that no room waits for
-//! another, nor for a server that is slow to tell what is missing.
+//! ([`store::schema::STAGED`]). What waits is worked off by one task for each room and server that sent it, so that no room
+//! waits for another, and nobody for what a server sent that leads nowhere.
 
 pub mod edu;
 mod missing;
@@ -36,8 +36,8 @@ struct Inner {
     store: Store,
     peers: Peers,
     journeys: Journeys,
-    /// Rooms whose waiting events are being worked off.
-    working: Mutex<HashSet<Room>>,
+    /// Rooms, and servers whose events that wait there are being worked off.
+    working: Mutex<HashSet<(Room, OwnedServerName)>>,
     tasks: Mutex<JoinSet<()>>,
     /// One transaction of each server at a time.
     origins: Mutex<HashMap<OwnedServerName, Arc<tokio::sync::Mutex<()>>>>,
@@ -65,11 +65,13 @@ impl Inbound {
     /// Faults of the store.
     pub async fn resume(&self) -> Reply<()> {
         let rooms = self.0.store.read(|view| {
-            let rows: Vec<((Room, u64), _)> = view.everything(&STAGED, None, STAGED_MAX)?;
-            Ok(rows.into_iter().map(|((room, _), _)| room).collect::<HashSet<Room>>())
+            let rows: Vec<((Room, String, u64), _)> = view.everything(&STAGED, None, STAGED_MAX)?;
+            Ok(rows.into_iter().map(|((room, origin, _), _)| (room, origin)).collect::<HashSet<_>>())
         });
-        for room in rooms.await? {
-            self.work_on(room);
+        for (room, origin) in rooms.await? {
+            if let Ok(origin) = OwnedServerName::try_from(origin) {
+                self.work_on(room, origin);
+            }
         }
         Ok(())
     }
@@ -82,14 +84,14 @@ impl Inbound {
     }
 
     /// Sees to it that somebody works on what waits in a room.
-    fn work_on(&self, room: Room) {
-        if *self.0.stop.borrow() || !self.0.working.lock().insert(room) {
+    fn work_on(&self, room: Room, origin: OwnedServerName) {
+        if *self.0.stop.borrow() || !self.0.working.lock().insert((room, origin.clone())) {
             return;
         }
         let inbound = self.clone();
         let mut tasks = self.0.tasks.lock();
         // Those that have ended need no room.
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move { inbound.work(room).await });
+        tasks.spawn(async move { inbound.work(room, origin).await });
     }
 }

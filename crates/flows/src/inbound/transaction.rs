@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base::{Error, Event, Refusal, Reply, Room};
+use base::{Error, Refusal, Reply, Room};
 use protocol::Pdu;
 use rooms::remote::{self, Outcome};
 use ruma::{OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
@@ -22,8 +22,8 @@ const PDUS_MAX: usize = 50;
 const EDUS_MAX: usize = 100;
 /// Transactions of each server that are remembered: it sends one at a time.
 const REMEMBERED: usize = 20;
-/// Events that wait in one room. What is beyond is refused, and fetched when something refers to it.
-const STAGED_MAX: usize = 50_000;
+/// Events of one server that wait in one room. What is beyond is refused, and fetched when something refers to it.
+const STAGED_MAX: usize = 5_000;
 
 /// A transaction as it came.
 pub struct Sent {
@@ -139,14 +139,14 @@ impl Inbound {
             return Ok(());
         }
         let (room, resident) = (place.room, place.resident);
-        let (origin, lane) = (origin.clone(), Lane::of_room(id.as_str()));
+        let (from, lane) = (origin.clone(), Lane::of_room(id.as_str()));
         let (good, version) = (Arc::new(good), place.version);
         let (events, store) = (good.clone(), self.0.store.clone());
         let write = store.write(Some(lane), move |tx| {
             if !resident {
-                return events.iter().map(|pdu| end_invite(tx, room, &origin, pdu)).collect();
+                return events.iter().map(|pdu| end_invite(tx, room, &from, pdu)).collect();
             }
-            receive_or_stage(tx, room, &origin, &version, &events)
+            receive_or_stage(tx, room, &from, &version, &events)
         });
         let results: Vec<Taken> = write.await?.value;
         let staged = results.iter().any(|taken| matches!(taken, Taken::Staged));
@@ -158,7 +158,7 @@ impl Inbound {
             outcome.insert(pdu.event_id.clone(), why);
         }
         if staged {
-            self.work_on(room);
+            self.work_on(room, origin.clone());
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ enum Taken {
     Refused(String),
 }
 
-/// Takes in what can be taken in; stages what waits, and everything behind something that waits.
+/// Takes in what can be taken in, and stages what misses something. What follows a staged event misses that one.
 fn receive_or_stage(
     tx: &mut Tx,
     room: Room,
@@ -180,20 +180,12 @@ fn receive_or_stage(
     version: &RoomVersionId,
     pdus: &[Pdu],
 ) -> Reply<Vec<Taken>> {
-    let waiting: Vec<((Room, u64), Staged)> = tx.under(&STAGED, (room,), 1)?;
-    let mut staging = !waiting.is_empty();
     let mut all = Vec::with_capacity(pdus.len());
     for pdu in pdus {
-        if !staging {
-            match received(remote::receive(tx, room, pdu))? {
-                Some(taken) => {
-                    all.push(taken);
-                    continue;
-                }
-                None => staging = true,
-            }
-        }
-        all.push(stage(tx, room, origin, version, pdu)?);
+        all.push(match received(remote::receive(tx, room, pdu))? {
+            Some(taken) => taken,
+            None => stage(tx, room, origin, version, pdu)?,
+        });
     }
     Ok(all)
 }
@@ -216,25 +208,15 @@ fn stage(
     version: &RoomVersionId,
     pdu: &Pdu,
 ) -> Reply<Taken> {
-    if store::event::find(tx, &pdu.event_id)?.is_some_and(|event| has_place(tx, event)) {
-        return Ok(Taken::In);
-    }
-    let number = tx.fresh()?;
-    let old: Vec<((Room, u64), Staged)> = tx.under(&STAGED, (room,), STAGED_MAX)?;
+    let (number, origin) = (tx.fresh()?, origin.as_str().to_owned());
+    let old: Vec<((Room, String, u64), Staged)> =
+        tx.under(&STAGED, (room, origin.clone()), STAGED_MAX)?;
     if old.len() >= STAGED_MAX {
         return Ok(Taken::Refused("too many events of this room wait already".to_owned()));
     }
-    let staged = Staged {
-        origin: origin.as_str().to_owned(),
-        at: tx.now(),
-        pdu: pdu.to_federation(version),
-    };
-    tx.put(&STAGED, (room, number), &staged);
+    let staged = Staged { at: tx.now(), pdu: pdu.to_federation(version) };
+    tx.put(&STAGED, (room, origin, number), &staged);
     Ok(Taken::Staged)
-}
-
-fn has_place(tx: &Tx, event: Event) -> bool {
-    store::event::order(tx, event).is_ok_and(|order| order.is_some())
 }
 
 /// What is to be done with events of a room that come from a server; or why nothing is.

@@ -30,8 +30,9 @@ pub static PARTIAL: Keyspace<(Room,), Partial> =
 /// What was found of an event that is not in its room's timeline because of it.
 pub static JUDGED: Keyspace<(Event,), Judged> =
     Keyspace::new(EVENT_TREE, 104, "judged", Owned::Each);
-/// Events that came in and wait until those before them are here, in the order of their arrival: room, number.
-pub static STAGED: Keyspace<(Room, u64), Staged> =
+/// Events that came in and wait until those before them are here, in the order of their arrival: room, the server that
+/// sent them, number.
+pub static STAGED: Keyspace<(Room, String, u64), Staged> =
     Keyspace::new(MISC_TREE, 105, "staged", Owned::Each);
 /// Redactions of events that are not here: room, id of the event → the redaction.
 pub static REDACTIONS_TO_COME: Keyspace<(Room, String), Event> =
@@ -93,8 +94,6 @@ impl Judged {
 /// See [`STAGED`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Staged {
-    /// The server that sent it.
-    pub origin: String,
     /// When it came.
     pub at: UnixMs,
     /// The event in federation format; signatures and hashes hold.

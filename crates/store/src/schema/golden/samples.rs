@@ -436,7 +436,7 @@ fn federation() -> Vec<Sample> {
     let turn = Turn { before: root(0xB1), after: root(0xB2) };
     let partial = Partial { join: Event(B), via: server(), servers: [server()].into() };
     let judged = |why| Judged { why, rule: text("5: not joined") };
-    let staged = Staged { origin: server(), at: AT, pdu: text("{}") };
+    let staged = Staged { at: AT, pdu: text("{}") };
     let transaction = Transaction { id: text("t"), events: vec![(text("$e"), Some(text("no"))), (text("$f"), None)] };
     let received = Received { transactions: vec![transaction] };
     vec![
@@ -446,7 +446,7 @@ fn federation() -> Vec<Sample> {
         sample(&PARTIAL, 1, (Room(A),), partial),
         sample(&JUDGED, 1, (Event(A),), judged(Why::AuthEvents)),
         sample(&JUDGED, 2, (Event(A),), judged(Why::Policy)),
-        sample(&STAGED, 1, (Room(A), B), staged),
+        sample(&STAGED, 1, (Room(A), server(), B), staged),
         sample(&REDACTIONS_TO_COME, 1, (Room(A), text("$e")), Event(B)),
         sample(&RECEIVED, 1, (server(),), received),
     ]
