@@ -131,6 +131,8 @@ pub struct Settings {
     pub support: Support,
     /// Federation is on.
     pub federation_enabled: bool,
+    /// Where other servers find this one: told in `/.well-known/matrix/server`.
+    pub delegate: Option<String>,
     /// Other servers may list the directory.
     pub public_rooms: bool,
     /// `?access_token=` is accepted (spec: "Using access tokens"; deprecated since v1.11).
@@ -161,6 +163,7 @@ impl Settings {
             livekit: Vec::new(),
             support: Support::default(),
             federation_enabled: true,
+            delegate: None,
             public_rooms: false,
             token_in_query: true,
             trusted_proxies: Vec::new(),

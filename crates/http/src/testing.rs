@@ -71,7 +71,7 @@ pub(crate) fn outside(
     let peers = flows::peers::Peers::new(
         store.clone(),
         egress.clone(),
-        flows::peers::Options::default(),
+        flows::peers::Options { enabled: settings.federation_enabled, ..Default::default() },
     );
     let outside = Outside {
         store: store.clone(),
