@@ -30,6 +30,8 @@ pub struct Outside {
     pub peers: flows::peers::Peers,
     /// What users do there.
     pub journeys: flows::journey::Journeys,
+    /// What other servers send.
+    pub inbound: flows::inbound::Inbound,
     /// Looks at what is behind links; none: switched off.
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.

@@ -156,6 +156,17 @@ fn no_tree(tree: Tree) -> KvError {
     KvError::Unavailable(format!("there is no tree {}", tree.0))
 }
 
+impl Memory {
+    /// An engine of its own that begins with what is in this one now.
+    #[must_use]
+    pub fn copy(&self) -> Memory {
+        let state = self.state.read().clone();
+        let clock = Clock::default();
+        clock.start(state.version);
+        Memory { state: RwLock::new(state), clock, ..Memory::default() }
+    }
+}
+
 impl Engine for Memory {
     fn snapshot(&self) -> KvResult<Box<dyn Snapshot>> {
         Ok(Box::new(self.state.read().clone()))
@@ -274,6 +285,29 @@ mod tests {
     #[test]
     fn memory_keeps_the_contract() {
         run(&mut || Box::new(Memory::default()));
+    }
+
+    #[test]
+    fn a_copy_goes_its_own_way() {
+        let batch = |since, value: &[u8]| Batch {
+            since,
+            relied: vec![Owner(1)],
+            changed: vec![Owner(1)],
+            rows: vec![Row::Put(Tree(3), vec![1], value.into())],
+            ..Batch::default()
+        };
+        let one = Memory::default();
+        one.commit(vec![batch(Version(0), b"a")]).unwrap();
+        let two = one.copy();
+        two.commit(vec![batch(Version(1), b"b")]).unwrap();
+        let value = |of: &Memory| {
+            let snapshot = of.snapshot().unwrap();
+            snapshot.get(Tree(3), &[1]).unwrap().unwrap().into_owned()
+        };
+        assert_eq!((value(&one), value(&two)), (b"a".to_vec(), b"b".to_vec()));
+        // What was computed before the copy was made collides there too.
+        let late = two.copy().commit(vec![batch(Version(1), b"c")]).unwrap();
+        assert!(matches!(late[..], [Verdict::Conflict]));
     }
 
     #[test]

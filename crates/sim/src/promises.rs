@@ -1,0 +1,207 @@
+//! What must hold after a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Error, Event, Reply, Room, Seq, User};
+use ruma::{EventId, RoomId, UserId};
+use serde_json::Value;
+use store::{
+    Direction, View,
+    event::{self, Stored},
+    room,
+    schema::TIMELINE,
+    state::{self, Root},
+    user,
+};
+
+use crate::{ledger::Acknowledged, person::Person, watcher::Watcher};
+
+/// Events of one room in a run: far more than there are.
+const EVENTS_MAX: usize = 1_000_000;
+
+/// A room as its server has it.
+pub struct Timeline {
+    /// The room.
+    pub room: Room,
+    /// Positions and events, in order.
+    pub events: Vec<(Seq, Event, String)>,
+}
+
+/// The timeline of a room; `None` if the server does not know the room.
+pub fn timeline(view: &View, id: &str) -> Reply<Option<Timeline>> {
+    let Ok(parsed) = RoomId::parse(id) else { return Ok(None) };
+    let Some(room) = room::find(view, &parsed)? else { return Ok(None) };
+    let (from, to) = ((room, Seq::ZERO), (room, Seq::MAX));
+    let rows: Vec<((Room, Seq), Event)> =
+        view.range(&TIMELINE, from, to, Direction::Forward, EVENTS_MAX)?;
+    let named = |((_, seq), event): ((Room, Seq), Event)| {
+        Ok((seq, event, event::load(view, event)?.id.to_string()))
+    };
+    let events = rows.into_iter().map(named).collect::<Reply<_>>()?;
+    Ok(Some(Timeline { room, events }))
+}
+
+/// Nothing acknowledged is lost: the event is there as it was sent, or redacted.
+pub fn kept(view: &View, it: &Acknowledged) -> Reply<Result<(), String>> {
+    let lost = |why: &str| Ok(Err(format!("{} was acknowledged and {why}: {it:?}", it.event)));
+    let Ok(id) = EventId::parse(&it.event) else { return lost("is no event id") };
+    let Some(stored) = event::load_id(view, &id)? else { return lost("is not there") };
+    let content: Value = serde_json::from_str(stored.content()).unwrap_or_default();
+    let same = it.body.is_empty() || content["body"] == it.body.as_str();
+    if !same && stored.row.redacted_by.is_none() {
+        return lost("says something else");
+    }
+    Ok(Ok(()))
+}
+
+/// A message that was sent again after an answer was lost is there once.
+pub fn once(view: &View, timeline: &Timeline) -> Reply<Result<(), String>> {
+    let mut said: BTreeMap<String, &str> = BTreeMap::new();
+    for (_, event, id) in &timeline.events {
+        let stored = event::load(view, *event)?;
+        let content: Value = serde_json::from_str(stored.content()).unwrap_or_default();
+        let Some(body) = content["body"].as_str() else { continue };
+        if let Some(first) = said.insert(body.to_owned(), id) {
+            return Ok(Err(format!("{body:?} was said twice: {first} and {id}")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Who is in a room was told everything since they joined, once and in order; and nobody what the gate keeps from them.
+pub fn told(
+    view: &View,
+    timeline: &Timeline,
+    me: &Person,
+    told: &[String],
+) -> Reply<Result<(), String>> {
+    let id: &UserId = &me.account.id;
+    let user = user::find(view, id)?.ok_or_else(|| Error::fault("a user is gone"))?;
+    let joins = joins(view, timeline, id)?;
+    for event in told {
+        if let Err(why) = may_see(view, timeline, user, id, &joins, event)? {
+            return Ok(Err(format!("{id} was told {event}, but {why}")));
+        }
+    }
+    if !room::is_joined(view, timeline.room, user)? {
+        return Ok(Ok(()));
+    }
+    // What followed their last join, as it was told.
+    let Some(since) = joins.last() else { return Ok(Err(format!("{id} joined, but when?"))) };
+    let wanted: Vec<&str> =
+        timeline.events.iter().filter(|(at, ..)| at >= since).map(|(.., id)| &**id).collect();
+    let known: BTreeSet<&str> = wanted.iter().copied().collect();
+    let got: Vec<&str> = told.iter().map(|id| &**id).filter(|id| known.contains(id)).collect();
+    if got != wanted {
+        return Ok(Err(format!("{id} was to be told {wanted:?} and was told {got:?}")));
+    }
+    Ok(Ok(()))
+}
+
+/// Where a user came in: those of their joins before which they were not joined.
+fn joins(view: &View, timeline: &Timeline, id: &UserId) -> Reply<Vec<Seq>> {
+    let mut joins = Vec::new();
+    for (at, event, _) in &timeline.events {
+        let stored = event::load(view, *event)?;
+        let own = stored.is_state("m.room.member")
+            && stored.row.state_key.as_deref() == Some(id.as_str());
+        if !own {
+            continue;
+        }
+        let turn = room::turn(view, *at, &stored)?;
+        let before = membership(view, turn.before, id)?;
+        let after = membership(view, turn.after, id)?;
+        if before.as_deref() != Some("join") && after.as_deref() == Some("join") {
+            joins.push(*at);
+        }
+    }
+    Ok(joins)
+}
+
+/// The rules of the spec once more, in the words of the spec (Client-Server API, "Room history visibility").
+fn may_see(
+    view: &View,
+    timeline: &Timeline,
+    user: User,
+    id: &UserId,
+    joins: &[Seq],
+    event: &str,
+) -> Reply<Result<(), String>> {
+    let Some((at, number, _)) = timeline.events.iter().find(|(.., id)| id == event) else {
+        return Ok(Err("it is not in the room's timeline".to_owned()));
+    };
+    let stored = event::load(view, *number)?;
+    let turn = room::turn(view, *at, &stored)?;
+    let mut seen = Vec::new();
+    for root in [turn.before, turn.after] {
+        let history = history(view, root)?;
+        let membership = membership(view, root, id)?.unwrap_or_else(|| "leave".to_owned());
+        seen.push((history, membership));
+    }
+    // For an event that changes one of the two, both count.
+    let own = stored.row.state_key.as_deref() == Some(id.as_str());
+    let changes = own || stored.is_state("m.room.history_visibility");
+    let joined_later = joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
+    let allowed = seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {
+        history == "world_readable"
+            || membership == "join"
+            || history == "shared" && joined_later
+            || history == "invited" && membership == "invite"
+    });
+    Ok(if allowed { Ok(()) } else { Err(format!("history and membership were {seen:?}")) })
+}
+
+fn is_joined(view: &View, timeline: &Timeline, user: User) -> Reply<bool> {
+    room::is_joined(view, timeline.room, user)
+}
+
+fn content(view: &View, root: Root, kind: &str, state_key: &str) -> Reply<Option<Value>> {
+    let stored = room::state(view, root, kind, state_key)?;
+    Ok(stored.map(|stored: std::sync::Arc<Stored>| {
+        serde_json::from_str(stored.content()).unwrap_or_default()
+    }))
+}
+
+/// How a user stood to the room in a state.
+pub fn membership(view: &View, root: Root, id: &UserId) -> Reply<Option<String>> {
+    let content = content(view, root, "m.room.member", id.as_str())?;
+    Ok(content.and_then(|content| content["membership"].as_str().map(str::to_owned)))
+}
+
+/// The room's history visibility in a state.
+pub fn history(view: &View, root: Root) -> Reply<String> {
+    let content = content(view, root, "m.room.history_visibility", "")?;
+    let said = content.as_ref().and_then(|content| content["history_visibility"].as_str());
+    Ok(said.unwrap_or("shared").to_owned())
+}
+
+/// A room's state now: (type, state key) → event id.
+pub fn state_now(view: &View, room: Room) -> Reply<BTreeMap<(String, String), String>> {
+    let root = room::head(view, room)?.state;
+    let events = state::list(view, root, state::Part::All)?;
+    let named = |event| {
+        let stored = event::load(view, event)?;
+        let key = (stored.row.kind.clone(), stored.row.state_key.clone().unwrap_or_default());
+        Ok((key, stored.id.to_string()))
+    };
+    events.into_iter().map(named).collect()
+}
+
+/// What a server's own people were promised.
+pub fn of_own_people(
+    view: &View,
+    rooms: &[String],
+    watchers: &[&(std::sync::Arc<Person>, Watcher)],
+) -> Reply<Vec<String>> {
+    let mut broken = Vec::new();
+    for id in rooms {
+        let Some(timeline) = timeline(view, id)? else { continue };
+        broken.extend(once(view, &timeline)?.err());
+        for (person, watcher) in watchers {
+            let nothing = Vec::new();
+            let heard = watcher.told.get(id).unwrap_or(&nothing);
+            broken.extend(told(view, &timeline, person, heard)?.err());
+        }
+    }
+    Ok(broken)
+}

@@ -1,0 +1,255 @@
+//! One server: the real one, on a simulated disk and clock, that can crash and come back.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use accounts::{Cost, Hasher, account::New, device::Login};
+use althing_http::{ClientInfo, Finder, Local, Outside, Settings, Stop};
+use base::UnixMs;
+use bytes::Bytes;
+use egress::Egress;
+use flows::appservice::Bridges;
+use parking_lot::Mutex;
+use ruma::{OwnedServerName, OwnedUserId};
+use store::{Scheduler, Store};
+use tempfile::TempDir;
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    dice::Dice,
+    disk::{Disk, Mounted},
+    trace::Trace,
+};
+
+/// When the world begins: the last second of 2025.
+const EPOCH_MS: u64 = 1_767_225_599_000;
+
+/// A server, running or not.
+pub struct Server {
+    /// Its name.
+    pub name: OwnedServerName,
+    seed: u64,
+    /// How far its clock is ahead of the true time, in milliseconds.
+    skew_ms: u64,
+    began: Instant,
+    key: Arc<protocol::SigningKey>,
+    disk: Arc<Disk>,
+    trace: Trace,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    boots: u64,
+    running: Option<Running>,
+}
+
+/// A process of the server.
+struct Running {
+    store: Store,
+    local: Local,
+    mounted: Arc<Mounted>,
+    alive: Arc<AtomicBool>,
+    /// Turns true when it crashes.
+    gone: watch::Sender<bool>,
+    tasks: Vec<AbortHandle>,
+    /// Held so that nobody is told to stop.
+    _stop: (watch::Sender<bool>, watch::Sender<bool>),
+}
+
+/// An account that was made, and logged in.
+pub struct Account {
+    /// The user.
+    pub id: OwnedUserId,
+    /// The access token.
+    pub token: String,
+}
+
+impl Server {
+    /// A server that does not run yet.
+    #[must_use]
+    pub fn new(seed: u64, index: usize, disk: Arc<Disk>, skew_ms: u64, trace: Trace) -> Server {
+        let name = format!("s{index}.test");
+        let mut dice = Dice::new(seed, &format!("{name} key"));
+        let bytes: [u8; 32] = std::array::from_fn(|_| dice.below(256) as u8);
+        Server {
+            key: Arc::new(protocol::SigningKey::generate(bytes, "1").unwrap()),
+            name: OwnedServerName::try_from(name).unwrap(),
+            seed,
+            skew_ms,
+            began: Instant::now(),
+            disk,
+            trace,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Starts it, if it does not run.
+    pub fn start(&self) {
+        let mut state = self.state.lock();
+        if state.running.is_some() {
+            return;
+        }
+        state.boots += 1;
+        self.trace.note(format_args!("{} starts", self.name));
+        let alive = Arc::new(AtomicBool::new(true));
+        let mounted = self.disk.mount();
+        let dice = Dice::new(self.seed, &format!("{} work {}", self.name, state.boots));
+        let mut options = store::Options::new(self.name.clone(), self.key.clone());
+        options.scheduler = Some(scheduler(dice, alive.clone()));
+        options.seed = Some(self.seed ^ (state.boots << 32));
+        options.now = clock(self.began, self.skew_ms);
+        options.cache_bytes = 4 << 20;
+        let store = Store::open(mounted.clone(), options).unwrap();
+        let (stop_rim, stop) = Stop::channel();
+        let (stop_followers, stopped) = watch::channel(false);
+        let outside = outside(&store, stop);
+        let routes = althing_http::client::routes().and(althing_http::federation::routes());
+        let local = Local::new(routes, outside).unwrap();
+        let mut tasks = Vec::new();
+        for follower in followers::all() {
+            let run = store::follow::run(store.clone(), follower, stopped.clone());
+            tasks.push(tokio::spawn(run).abort_handle());
+        }
+        let gone = watch::Sender::new(false);
+        let stop = (stop_rim, stop_followers);
+        state.running = Some(Running { store, local, mounted, alive, gone, tasks, _stop: stop });
+    }
+
+    /// The process ends at once, wherever it is.
+    pub fn crash(&self) {
+        let Some(running) = self.state.lock().running.take() else { return };
+        self.trace.note(format_args!("{} crashes", self.name));
+        running.mounted.unmount();
+        running.alive.store(false, Ordering::Relaxed);
+        running.tasks.iter().for_each(AbortHandle::abort);
+        running.gone.send_replace(true);
+    }
+
+    /// Everything written so far is on its disk, whatever the disk's habits.
+    pub fn sync_disk(&self) {
+        if let Some(running) = &self.state.lock().running {
+            running.mounted.sync();
+        }
+    }
+
+    /// The response to a request; `None` if the server does not run, or crashes meanwhile.
+    pub async fn call(&self, request: http::Request<Bytes>) -> Option<http::Response<Bytes>> {
+        let (local, mut gone) = {
+            let state = self.state.lock();
+            let running = state.running.as_ref()?;
+            (running.local.clone(), running.gone.subscribe())
+        };
+        tokio::select! {
+            biased;
+            _ = gone.wait_for(|gone| *gone) => None,
+            response = local.call(request) => Some(response),
+        }
+    }
+
+    /// The store of the process, if it runs.
+    #[must_use]
+    pub fn store(&self) -> Option<Store> {
+        self.state.lock().running.as_ref().map(|running| running.store.clone())
+    }
+
+    /// Makes an account with one device. Only where nothing fails yet.
+    pub async fn make_account(&self, name: &str) -> Account {
+        let name = Some(name.to_owned());
+        let new = New { name, guest: false, password: None, admin: false, display_name: None };
+        let store = self.store().unwrap();
+        let made = store.write(None, move |tx| {
+            let (user, id) = accounts::account::register(tx, &new)?;
+            let login = Login { device: Some("D".into()), ..Login::default() };
+            let tokens = accounts::device::log_in(tx, user, &login)?.tokens;
+            Ok((id, tokens.access))
+        });
+        let (id, token) = made.await.unwrap().value;
+        Account { id, token }
+    }
+}
+
+/// Each piece of work takes some time; what comes between is by chance.
+fn scheduler(dice: Dice, alive: Arc<AtomicBool>) -> Scheduler {
+    let dice = Mutex::new(dice);
+    Arc::new(move |task| {
+        let pause = {
+            let mut dice = dice.lock();
+            let slow = dice.chance(300);
+            slow.then(|| if dice.chance(20) { dice.ms(50, 2_000) } else { dice.ms(1, 20) })
+        };
+        let alive = alive.clone();
+        tokio::spawn(async move {
+            if let Some(pause) = pause {
+                sleep(pause).await;
+            }
+            if alive.load(Ordering::Relaxed) {
+                task();
+            }
+        });
+    })
+}
+
+/// The clock of a server: `ahead_ms` after the epoch when the world began.
+fn clock(began: Instant, ahead_ms: u64) -> store::Now {
+    Arc::new(move || {
+        let since = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        UnixMs(EPOCH_MS + ahead_ms + since)
+    })
+}
+
+/// What no run uses, and what is slow to make: threads for passwords, folders, an index.
+struct Idle {
+    hasher: Hasher,
+    blobs: blob::Blobs,
+    index: Arc<search::Messages>,
+    _folder: TempDir,
+}
+
+fn idle() -> &'static Idle {
+    static IDLE: OnceLock<Idle> = OnceLock::new();
+    IDLE.get_or_init(|| {
+        let folder = TempDir::new().unwrap();
+        let begin = base::Seq(1);
+        let index = search::Messages::open(&folder.path().join("search"), begin).unwrap();
+        Idle {
+            hasher: Hasher::start(Cost::CHEAP).unwrap(),
+            blobs: blob::Blobs::open(&folder.path().join("media")).unwrap(),
+            index: Arc::new(index),
+            _folder: folder,
+        }
+    })
+}
+
+fn outside(store: &Store, stop: Stop) -> Outside {
+    let mut settings = Settings::new(store.server_name().to_owned());
+    settings.rate_limits = false;
+    settings.presence = false;
+    let egress = Egress::new(egress::Options::default()).unwrap();
+    let idle = idle();
+    Outside {
+        store: store.clone(),
+        accounts: idle.hasher.clone(),
+        media: media::Library::new(store.clone(), idle.blobs.clone()),
+        peers: flows::peers::Peers::new(
+            store.clone(),
+            egress.clone(),
+            flows::peers::Options::default(),
+        ),
+        previews: None,
+        finder: Finder::new(idle.index.clone()),
+        mail: None,
+        sliding: sync::sliding::Connections::default(),
+        bridges: Bridges::new(settings.appservices.clone(), egress.clone()),
+        egress,
+        client: ClientInfo::default(),
+        settings: Arc::new(settings),
+        stop,
+    }
+}
