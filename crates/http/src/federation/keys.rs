@@ -100,7 +100,7 @@ async fn notarized(outside: &Outside, wanted: BTreeMap<OwnedServerName, u64>) ->
         while let Some(object) = each.next().await {
             found.extend(object?);
         }
-        Ok::<(), base::Error>(())
+        Ok::<(), Error>(())
     };
     timeout(TIME_MAX, all).await.unwrap_or(Ok(()))?;
     Ok(format!("{{\"server_keys\":[{}]}}", found.join(",")).into())
