@@ -30,7 +30,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ADDRESS = re.compile(r"(127\.0\.0\.1|\[::1\]):(\d+)")
 # Below the kernel's ephemeral range (32768-60999), so that no outgoing connection can be sitting on
 # the port when a killed server wants it back.
-_PORTS = iter(range(20_000 + os.getpid() % 10_000, 32_000))
+# Runs whose processes were born next to each other begin far apart.
+_PORTS = iter(range(20_000 + os.getpid() * 61 % 10_000, 32_000))
 
 
 def borrowed() -> bool:
