@@ -3,7 +3,7 @@
 use base::{Error, Reply, User};
 use ruma::{OwnedUserId, UserId};
 use store::{
-    Store, Tx, View,
+    Store, Tx, View, device_keys,
     log::Entry,
     schema::{ACCOUNT_DATA, ACCOUNTS, Account, FILTERS, PROFILES},
     user,
@@ -215,6 +215,7 @@ pub fn deactivate(tx: &mut Tx, user: User, erase: bool) -> Reply<()> {
     account.erased |= erase;
     tx.put(&ACCOUNTS, (user,), &account);
     device::delete_all(tx, user, None)?;
+    device_keys::end_of_account(tx, user)?;
     openid::end_all(tx, user)?;
     threepid::remove_all(tx, user)?;
     if erase {

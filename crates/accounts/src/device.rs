@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base::{Error, Reply, User};
 use store::{
-    Direction, Tx, View, device_changes, inbox,
+    Direction, Tx, View, device_changes, device_keys, inbox,
     log::Entry,
     schema::{DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
 };
@@ -263,5 +263,6 @@ fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {
     tx.delete(&DEVICES, (user, id.to_owned()));
     tx.delete(&SEEN, (user, id.to_owned()));
     inbox::end(tx, user, id)?;
+    device_keys::end(tx, user, id)?;
     pusher::end_of_device(tx, user, id)
 }

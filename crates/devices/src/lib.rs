@@ -4,5 +4,6 @@
 //! application services).
 #![forbid(unsafe_code)]
 
+pub mod keys;
 pub mod published;
 pub mod to_device;

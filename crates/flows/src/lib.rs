@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod appservice;
+pub mod device_keys;
 pub mod inbound;
 pub mod journey;
 pub mod peers;

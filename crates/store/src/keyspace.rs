@@ -45,6 +45,10 @@ pub enum Kind {
     RoomInfo = 100,
     /// Which servers are in a room.
     Servers = 101,
+    /// A user's device keys and cross-signing keys.
+    Keys = 130,
+    /// The one-time keys and fallback keys of a user's devices.
+    OneTimeKeys = 131,
 }
 
 /// Who owns the rows of a keyspace.

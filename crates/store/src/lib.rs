@@ -10,6 +10,7 @@ mod cache;
 mod codec;
 mod committer;
 pub mod device_changes;
+pub mod device_keys;
 pub mod event;
 pub mod follow;
 mod ids;

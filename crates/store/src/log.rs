@@ -131,6 +131,13 @@ pub enum Entry {
         /// The name of the server.
         server: String,
     },
+    /// A user signed another user's master key. Only the one who signed may know.
+    Signed {
+        /// Who signed.
+        by: User,
+        /// Whose key.
+        of: User,
+    },
 }
 
 struct Line {

@@ -238,7 +238,8 @@ impl Sleepers {
             | Entry::ToDevice { user, .. }
             | Entry::ThreadSubscription { user, .. }
             | Entry::Forgotten { user, .. }
-            | Entry::Account { user } => self.wake_user(*user),
+            | Entry::Account { user }
+            | Entry::Signed { by: user, .. } => self.wake_user(*user),
             Entry::Receipt { room, .. } => self.wake_room(*room),
             Entry::Devices { user } => self.wake_sharers(*user),
         }

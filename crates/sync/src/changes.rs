@@ -15,6 +15,10 @@ pub(crate) struct Changes {
     account_data: Option<BTreeMap<Room, BTreeSet<String>>>,
     /// Users whose devices changed.
     pub(crate) devices: BTreeSet<User>,
+    /// Users whose keys the caller signed.
+    pub(crate) signed: BTreeSet<User>,
+    /// Memberships that may have changed, in rooms that the caller is in, and the caller's own in any room.
+    pub(crate) moved: BTreeSet<(Room, User)>,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
     pub(crate) recounted: BTreeSet<Room>,
     /// Users who came into a room of the caller's, or changed their profile.
@@ -35,6 +39,8 @@ impl Changes {
             receipts: None,
             account_data: None,
             devices: BTreeSet::new(),
+            signed: BTreeSet::new(),
+            moved: BTreeSet::new(),
             recounted: BTreeSet::new(),
             met: BTreeSet::new(),
             entered: false,
@@ -49,17 +55,20 @@ impl Changes {
         let mut receipts: BTreeMap<Room, BTreeSet<User>> = BTreeMap::new();
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
+        let (mut signed, mut moved) = (BTreeSet::new(), BTreeSet::new());
         let mut recounted = BTreeSet::new();
         let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
             match entry {
                 Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
                     rooms.insert(room);
+                    moved.extend(target.map(|target| (room, target)));
                     met.extend(target);
                     entered |= target == Some(me);
                 }
                 Entry::State { room, target } if in_room(&room) || target == Some(me) => {
                     rooms.insert(room);
+                    moved.extend(target.map(|target| (room, target)));
                     met.extend(target);
                     entered |= target == Some(me);
                 }
@@ -83,6 +92,9 @@ impl Changes {
                 Entry::Devices { user } => {
                     devices.insert(user);
                 }
+                Entry::Signed { by, of } if by == me => {
+                    signed.insert(of);
+                }
                 _ => {}
             }
         }
@@ -92,6 +104,8 @@ impl Changes {
             receipts: Some(receipts),
             account_data: Some(account_data),
             devices,
+            signed,
+            moved,
             recounted,
             met,
             entered,

@@ -11,7 +11,7 @@ pub mod by_time;
 mod changes;
 pub mod client_event;
 pub mod context;
-mod device_lists;
+pub mod device_lists;
 pub mod events;
 pub mod filter;
 pub mod gate;

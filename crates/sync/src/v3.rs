@@ -21,8 +21,8 @@ pub use self::{
     to_device::TO_DEVICE_MAX,
 };
 use crate::{
-    changes::Changes, client_event::ignored, filter::RoomEvents, json::Out, sticky, token::Token,
-    told::Told,
+    changes::Changes, client_event::ignored, device_lists::write_supply, filter::RoomEvents,
+    json::Out, sticky, token::Token, told::Told,
 };
 
 /// What a client asks.
@@ -190,8 +190,7 @@ pub fn sync(view: &View, ask: &Ask) -> Reply<Answer> {
     let empty = out.mark() == before && to_device.is_empty() && presence.is_empty();
 
     // Required by the spec or by clients whether or not there is anything.
-    out.key("device_one_time_keys_count").open().close();
-    out.key("device_unused_fallback_key_types").open_array().close_array();
+    write_supply(view, &mut out, ask.user, &ask.device)?;
     to_device.write(&mut out);
     presence.write(view, &mut out)?;
     out.close();

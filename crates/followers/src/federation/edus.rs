@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Reply, Room, Seq, UnixMs, User};
+use base::{Error, Reply, Room, Seq, UnixMs, User};
+use devices::keys::cross_signing::{MASTER, SELF_SIGNING};
 use serde_json::{Map, Value, json};
 use store::{
     PresenceShown, PresenceState, View, device_changes, outbox, room,
-    schema::{DEVICES, RECEIPTS, Receipt},
+    schema::{CROSS_SIGNING_KEYS, DEVICE_KEYS, DEVICES, RECEIPTS, Receipt},
     user,
 };
 
@@ -65,26 +66,48 @@ impl Receipts {
     }
 }
 
-/// A change of a device: as it is now, after the change before it.
+/// A change of a device: as it is now, after the change before it. Or of the user's own keys, if it was of no device.
 pub(super) fn device(view: &View, user: User, at: Seq) -> Reply<Option<String>> {
-    let Some(id) = device_changes::at(view, user, at)? else { return Ok(None) };
+    let Some(id) = device_changes::at(view, user, at)? else { return signing_keys(view, user) };
     let mut content = json!({
         "user_id": user::id(view, user)?,
         "device_id": id,
         "stream_id": at.0,
         "prev_id": device_changes::last_before(view, user, at)?.into_iter().map(|seq| seq.0).collect::<Vec<_>>(),
     });
-    let device = view.get(&DEVICES, (user, id))?;
+    let device = view.get(&DEVICES, (user, id.clone()))?;
+    let keys = view.get(&DEVICE_KEYS, (user, id))?;
     if let Some(content) = content.as_object_mut() {
         match device {
             None => drop(content.insert("deleted".to_owned(), Value::Bool(true))),
             Some(device) => {
                 let name = device.display_name.map(Value::String);
                 content.extend(name.map(|name| ("device_display_name".to_owned(), name)));
+                if let Some(keys) = keys {
+                    content.insert("keys".to_owned(), key(&keys)?);
+                }
             }
         }
     }
     Ok(Some(edu("m.device_list_update", content)))
+}
+
+/// The keys that a user's devices are signed with, as they are now (spec: "Device Management", `m.signing_key_update`).
+fn signing_keys(view: &View, user: User) -> Reply<Option<String>> {
+    let mut content = json!({ "user_id": user::id(view, user)? });
+    let mut any = false;
+    for (usage, field) in [(MASTER, "master_key"), (SELF_SIGNING, "self_signing_key")] {
+        if let Some(text) = view.get(&CROSS_SIGNING_KEYS, (user, usage))? {
+            any = true;
+            let key = key(&text)?;
+            content.as_object_mut().and_then(|content| content.insert(field.to_owned(), key));
+        }
+    }
+    Ok(any.then(|| edu("m.signing_key_update", content)))
+}
+
+fn key(text: &str) -> Reply<Value> {
+    serde_json::from_str(text).map_err(|e| Error::fault(format!("a key is no JSON: {e}")))
 }
 
 /// A message for devices, if it still waits.

@@ -3,6 +3,7 @@
 use crate::Routes;
 
 mod admission;
+mod device_keys;
 mod handshake;
 mod keys;
 mod reading;
@@ -13,5 +14,9 @@ mod transactions;
 /// All endpoints of the Server-Server API.
 #[must_use]
 pub fn routes() -> Routes {
-    keys::routes().and(transactions::routes()).and(reading::routes()).and(handshake::routes())
+    keys::routes()
+        .and(transactions::routes())
+        .and(reading::routes())
+        .and(device_keys::routes())
+        .and(handshake::routes())
 }

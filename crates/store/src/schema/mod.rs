@@ -23,6 +23,7 @@ pub use account::*;
 pub use appservice::*;
 pub use authority::*;
 pub use destinations::*;
+pub use encryption::*;
 pub use federation::*;
 pub use media::*;
 pub use moderation::*;

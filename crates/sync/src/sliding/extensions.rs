@@ -2,8 +2,6 @@
 
 mod rooms;
 
-use std::collections::BTreeSet;
-
 use base::{Reply, Room, Seq, User};
 use ruma::OwnedUserId;
 use store::{View, inbox};
@@ -16,7 +14,11 @@ use super::{
     room::Scene,
 };
 use crate::{
-    changes::Changes, device_lists, json::Out, own_data, thread_subscriptions, token::Token,
+    changes::Changes,
+    device_lists::{DeviceLists, write_supply},
+    json::Out,
+    own_data, thread_subscriptions,
+    token::Token,
     v3::TO_DEVICE_MAX,
 };
 
@@ -188,19 +190,17 @@ fn global_data(scene: &Scene<'_>, changes: &Changed, base: &Base, out: &mut Out)
 
 /// Device lists that changed since the client's last answer. Counts and types are always there: clients want them.
 fn e2ee(scene: &Scene<'_>, changes: &Changed, key: &str, out: &mut Out) -> Reply<bool> {
-    let none = BTreeSet::new();
-    let devices = changes.0.as_ref().map_or(&none, |changes| &changes.devices);
-    let changed = device_lists::shared(scene.view, scene.ask.user, devices)?;
-    out.key(key).open();
-    if !changed.is_empty() {
-        out.key("device_lists").open().key("changed").open_array();
-        for id in &changed {
-            out.text(id.as_str());
+    let lists = match (scene.since, &changes.0) {
+        (Some(since), Some(changes)) => {
+            DeviceLists::of(scene.view, scene.ask.user, since, changes)?
         }
-        out.close_array().key("left").open_array().close_array().close();
+        _ => DeviceLists::default(),
+    };
+    out.key(key).open();
+    if !lists.is_empty() {
+        lists.write(out);
     }
-    out.key("device_one_time_keys_count").open().close();
-    out.key("device_unused_fallback_key_types").open_array().close_array();
+    write_supply(scene.view, out, scene.ask.user, &scene.ask.device)?;
     out.close();
-    Ok(!changed.is_empty())
+    Ok(!lists.is_empty())
 }

@@ -8,7 +8,7 @@ use store::{
 };
 
 use super::{Context, StateAfter};
-use crate::{device_lists, gate::Gate, json::Out, own_data};
+use crate::{device_lists::DeviceLists, gate::Gate, json::Out, own_data};
 
 impl Context<'_> {
     /// Has this membership changed for the client?
@@ -123,17 +123,13 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Users whose devices changed, as far as the caller shares a room with them.
+    /// Whose devices the client has to look at again, and whose no longer.
     pub(super) fn device_lists(&self, out: &mut Out) -> Reply<()> {
-        let changed = device_lists::shared(self.view, self.ask.user, &self.changes.devices)?;
-        if changed.is_empty() {
-            return Ok(());
+        let Some(since) = self.since else { return Ok(()) };
+        let lists = DeviceLists::of(self.view, self.ask.user, since, &self.changes)?;
+        if !lists.is_empty() {
+            lists.write(out);
         }
-        out.key("device_lists").open().key("changed").open_array();
-        for id in changed {
-            out.text(id.as_str());
-        }
-        out.close_array().key("left").open_array().close_array().close();
         Ok(())
     }
 }

@@ -1,12 +1,14 @@
 //! Accounts, sessions, devices, profiles, account data, discovery. One endpoint, or one tight family of them, per file.
 
 mod account_data;
+mod cross_signing;
 mod deactivate;
 mod devices;
 mod discovery;
 mod fallback;
 mod filters;
 mod ghost;
+mod keys;
 mod login;
 mod openid;
 mod password;
@@ -62,6 +64,8 @@ pub(crate) fn routes() -> Routes {
         .and(fallback::routes())
         .and(openid::routes())
         .and(to_device::routes())
+        .and(keys::routes())
+        .and(cross_signing::routes())
         .and(voip::routes())
 }
 

@@ -48,6 +48,7 @@ pub(super) fn all() -> Vec<Sample> {
         federation(),
         destinations(),
         peers(),
+        encryption(),
     ]
     .into_iter()
     .flatten()
@@ -437,7 +438,10 @@ fn federation() -> Vec<Sample> {
     let partial = Partial { join: Event(B), via: server(), servers: [server()].into() };
     let judged = |why| Judged { why, rule: text("5: not joined") };
     let staged = Staged { at: AT, pdu: text("{}") };
-    let transaction = Transaction { id: text("t"), events: vec![(text("$e"), Some(text("no"))), (text("$f"), None)] };
+    let transaction = Transaction {
+        id: text("t"),
+        events: vec![(text("$e"), Some(text("no"))), (text("$f"), None)],
+    };
     let received = Received { transactions: vec![transaction] };
     vec![
         sample(&SERVERS, 1, (Room(A), server()), B),
@@ -449,6 +453,20 @@ fn federation() -> Vec<Sample> {
         sample(&STAGED, 1, (Room(A), server(), B), staged),
         sample(&REDACTIONS_TO_COME, 1, (Room(A), text("$e")), Event(B)),
         sample(&RECEIVED, 1, (server(),), received),
+    ]
+}
+
+fn encryption() -> Vec<Sample> {
+    let (id, json) = (|| text("AAAAHg"), || text(r#"{"key":"k"}"#));
+    let (device, algorithm) = (|| text("DEV"), || text("signed_curve25519"));
+    let fallback = FallbackKey { id: id(), json: json(), used: true };
+    let one_time = OneTimeKey { id: id(), json: json() };
+    vec![
+        sample(&DEVICE_KEYS, 1, (User(A), device()), text("{}")),
+        sample(&ONE_TIME_KEYS, 1, (User(A), device(), algorithm(), B), one_time),
+        sample(&FALLBACK_KEYS, 1, (User(A), device(), algorithm()), fallback),
+        sample(&CROSS_SIGNING_KEYS, 1, (User(A), 2), text("{}")),
+        sample(&SIGNATURES, 1, (User(A), User(B), text("pub"), text("ed25519:usk")), text("sig")),
     ]
 }
 
@@ -523,6 +541,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("state", Entry::State { room, target: None }),
         ("state.2", Entry::State { room, target: Some(user) }),
         ("outbound", Entry::Outbound { server: text("b.example") }),
+        ("signed", Entry::Signed { by: user, of: User(300) }),
     ]
 }
 
