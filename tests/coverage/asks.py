@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.client import PASSWORD, Client, fresh
+from harness.events import Key
 
 from .scene import AS_TOKEN, Ask, Scene
 
 # What is left to other work, by name: these answer 404 `M_UNRECOGNIZED` today.
 ENCRYPTION = {
-    "getKeysChanges", "claimKeys", "uploadCrossSigningKeys", "queryKeys", "uploadCrossSigningSignatures", "uploadKeys",
     "deleteRoomKeys", "getRoomKeys", "putRoomKeys", "deleteRoomKeysByRoomId", "getRoomKeysByRoomId",
     "putRoomKeysByRoomId", "deleteRoomKeyBySessionId", "getRoomKeyBySessionId", "putRoomKeyBySessionId",
     "getRoomKeysVersionCurrent", "postRoomKeysVersion", "deleteRoomKeysVersion", "getRoomKeysVersion",
@@ -287,6 +287,50 @@ simple(
     sendToDevice=lambda s: mine(s, body={"messages": {s.bob.user: {"*": {"a": 1}}}},
                                 eventType="org.example.x", txnId=fresh("t")),
 )  # fmt: skip
+
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+@_("uploadKeys")
+def upload_keys(s: Scene) -> Ask:
+    user = s.user()
+    keys = Key(user.device).sign({
+        "user_id": user.user, "device_id": user.device, "algorithms": ["m.megolm.v1.aes-sha2"],
+        "keys": {f"ed25519:{user.device}": Key().public},
+    }, user.user)  # fmt: skip
+    one_time = {"signed_curve25519:a": {"key": "a" * 43, "signatures": {}}}
+    return mine(s, user, body={"device_keys": keys, "one_time_keys": one_time})
+
+
+def owner_of_keys(s: Scene) -> Client:
+    upload = upload_keys(s)
+    owner = Client(s.server, {"access_token": upload.token, **upload.body["device_keys"]})
+    owner.call("POST", "/_matrix/client/v3/keys/upload", upload.body)
+    return owner
+
+
+def master_key(user: Client) -> dict:
+    public = Key().public
+    return {"user_id": user.user, "usage": ["master"], "keys": {f"ed25519:{public}": public}}
+
+
+@_("uploadCrossSigningKeys")
+def upload_cross_signing_keys(s: Scene) -> Ask:
+    user = s.user()
+    return mine(s, user, body={"master_key": master_key(user)})
+
+
+@_("claimKeys")
+def claim_keys(s: Scene) -> Ask:
+    owner = owner_of_keys(s)
+    return mine(s, body={"one_time_keys": {owner.user: {owner.device: "signed_curve25519"}}})
+
+
+simple(
+    queryKeys=lambda s: mine(s, body={"device_keys": {owner_of_keys(s).user: []}}),
+    getKeysChanges=lambda s: mine(s, query={"from": s.peek_token(), "to": s.peek_token()}),
+    uploadCrossSigningSignatures=lambda s: mine(s, body={s.alice.user: {"UNKNOWN": {"user_id": s.alice.user}}}),
+)
 
 # -- push --------------------------------------------------------------------------------------------------------
 
