@@ -14,6 +14,7 @@
 mod dice;
 mod disk;
 mod ledger;
+mod network;
 mod person;
 mod promises;
 mod server;
@@ -22,4 +23,5 @@ mod watcher;
 mod world;
 
 pub use disk::Habits;
+pub use network::Weather;
 pub use world::{Outcome, Plan, run};

@@ -223,9 +223,12 @@ impl Life {
     }
 
     async fn join(&mut self, room: &RoomMade) {
-        let via = self.scene.people.iter().find(|person| person.at == room.server);
-        let via = via.map_or("", |person| person.server.name.as_str());
-        let path = format!("/join/{}?server_name={via}&via={via}", room.id);
+        // Who is asked first is by chance; whoever made the room is asked at last.
+        let others = [self.other().at, room.server].map(|at| {
+            let there = self.scene.people.iter().find(|person| person.at == at);
+            there.map_or("", |person| person.server.name.as_str())
+        });
+        let path = format!("/join/{}?via={}&via={}", room.id, others[0], others[1]);
         let answer = self.me.ask("POST", &path, Some(&json!({}))).await;
         self.note("joins", format_args!("{}", room.id), &answer);
     }

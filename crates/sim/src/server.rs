@@ -10,7 +10,11 @@ use althing_http::{ClientInfo, Finder, Local, Outside, Settings, Stop};
 use base::UnixMs;
 use bytes::Bytes;
 use egress::Egress;
-use flows::appservice::Bridges;
+use flows::{
+    appservice::Bridges,
+    journey::{self, Journeys},
+    peers::{self, Peers},
+};
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, OwnedUserId};
 use store::{Scheduler, Store};
@@ -24,6 +28,7 @@ use tokio::{
 use crate::{
     dice::Dice,
     disk::{Disk, Mounted},
+    network::Network,
     trace::Trace,
 };
 
@@ -40,6 +45,7 @@ pub struct Server {
     began: Instant,
     key: Arc<protocol::SigningKey>,
     disk: Arc<Disk>,
+    network: Arc<Network>,
     trace: Trace,
     state: Mutex<State>,
 }
@@ -74,7 +80,14 @@ pub struct Account {
 impl Server {
     /// A server that does not run yet.
     #[must_use]
-    pub fn new(seed: u64, index: usize, disk: Arc<Disk>, skew_ms: u64, trace: Trace) -> Server {
+    pub fn new(
+        seed: u64,
+        index: usize,
+        disk: Arc<Disk>,
+        network: Arc<Network>,
+        skew_ms: u64,
+        trace: Trace,
+    ) -> Server {
         let name = format!("s{index}.test");
         let mut dice = Dice::new(seed, &format!("{name} key"));
         let bytes: [u8; 32] = std::array::from_fn(|_| dice.below(256) as u8);
@@ -85,6 +98,7 @@ impl Server {
             skew_ms,
             began: Instant::now(),
             disk,
+            network,
             trace,
             state: Mutex::default(),
         }
@@ -109,7 +123,12 @@ impl Server {
         let store = Store::open(mounted.clone(), options).unwrap();
         let (stop_rim, stop) = Stop::channel();
         let (stop_followers, stopped) = watch::channel(false);
-        let outside = outside(&store, stop);
+        let dice = Dice::new(self.seed, &format!("{} line {}", self.name, state.boots));
+        let line = self.network.line(self.name.clone(), alive.clone(), dice);
+        let peers = peers::Options { enabled: true, ..peers::Options::default() };
+        let peers = Peers::with_wire(store.clone(), peers, Arc::new(line));
+        let journeys = Journeys::new(store.clone(), peers.clone());
+        let outside = outside(&store, peers, journeys.clone(), stop);
         let routes = althing_http::client::routes().and(althing_http::federation::routes());
         let local = Local::new(routes, outside).unwrap();
         let mut tasks = Vec::new();
@@ -117,6 +136,8 @@ impl Server {
             let run = store::follow::run(store.clone(), follower, stopped.clone());
             tasks.push(tokio::spawn(run).abort_handle());
         }
+        let completion = journey::completion::run(journeys, stopped.clone());
+        tasks.push(tokio::spawn(completion).abort_handle());
         let gone = watch::Sender::new(false);
         let stop = (stop_rim, stop_followers);
         state.running = Some(Running { store, local, mounted, alive, gone, tasks, _stop: stop });
@@ -227,7 +248,7 @@ fn idle() -> &'static Idle {
     })
 }
 
-fn outside(store: &Store, stop: Stop) -> Outside {
+fn outside(store: &Store, peers: Peers, journeys: Journeys, stop: Stop) -> Outside {
     let mut settings = Settings::new(store.server_name().to_owned());
     settings.rate_limits = false;
     settings.presence = false;
@@ -237,11 +258,8 @@ fn outside(store: &Store, stop: Stop) -> Outside {
         store: store.clone(),
         accounts: idle.hasher.clone(),
         media: media::Library::new(store.clone(), idle.blobs.clone()),
-        peers: flows::peers::Peers::new(
-            store.clone(),
-            egress.clone(),
-            flows::peers::Options::default(),
-        ),
+        peers,
+        journeys,
         previews: None,
         finder: Finder::new(idle.index.clone()),
         mail: None,

@@ -34,22 +34,27 @@ impl Watcher {
         Watcher { me, dice, trace, since: None, filter, told: BTreeMap::new() }
     }
 
-    /// Follows until it is told to stop, and then until there is nothing new.
+    /// Follows until it is told to stop.
     pub async fn follow(mut self, mut stop: watch::Receiver<bool>) -> Watcher {
-        loop {
-            let last = *stop.borrow_and_update();
-            let timeout = if last { 0 } else { *self.dice.pick(&[0, 500, 30_000]).unwrap() };
+        while !*stop.borrow() {
+            let timeout = *self.dice.pick(&[0, 500, 30_000]).unwrap();
             let news = tokio::select! {
                 biased;
-                _ = stop.changed(), if !last => continue,
+                _ = stop.changed() => continue,
                 news = self.sync(timeout) => news,
             };
             match news {
                 None => sleep(AGAIN).await,
-                Some(false) if last => return self,
-                Some(_) if last => {}
                 Some(_) => sleep(self.dice.ms(0, 2_000)).await,
             }
+        }
+        self
+    }
+
+    /// Asks until there is nothing new.
+    pub async fn catch_up(&mut self) {
+        while self.sync(0).await != Some(false) {
+            sleep(AGAIN).await;
         }
     }
 
