@@ -138,8 +138,11 @@ class Server:
         store_url: str | None = None,
         data_dir: pathlib.Path | None = None,
         fixed_port: bool = False,
+        listeners: list[dict[str, Any]] | None = None,
     ) -> None:
         self.engine = engine
+        # Beyond the first, which clients (and `base_url`) use.
+        self.more_listeners = listeners or []
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="althing-test-"))
         self.data_dir = data_dir or self.dir / "data"
         self.shared_secret, self.registration_token = SHARED_SECRET, REGISTRATION_TOKEN
@@ -184,6 +187,8 @@ class Server:
             'resources = ["client", "federation", "health", "metrics"]',
         ]
         blocks = ["\n".join(top), "\n".join(listener)]
+        for more in self.more_listeners:
+            blocks.append("\n".join(["[[listeners]]", *(f"{key} = {toml(value)}" for key, value in more.items())]))
         blocks += ["\n".join([f"[{table}]", *lines]) for table, lines in tables.items()]
         return "\n\n".join(blocks) + "\n"
 

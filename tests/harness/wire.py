@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json as jsonlib
+import ssl
 import threading
 import urllib.parse
 from typing import Any
@@ -59,7 +60,9 @@ class Wire:
     every HTTP client does; an answer that breaks off is an error.
     """
 
-    def __init__(self, base_url: str, reconnect: bool = True):
+    def __init__(self, base_url: str, reconnect: bool = True, tls: ssl.SSLContext | None = None):
+        """`tls`: whom to trust; without it, the connection is plain."""
+        self.tls = tls
         parts = urllib.parse.urlsplit(base_url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self.reconnect = reconnect
@@ -107,7 +110,11 @@ class Wire:
                 kept.close()
                 if not self.reconnect:
                     raise
-        fresh = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        fresh = (
+            http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self.tls)
+            if self.tls is not None
+            else http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        )
         return self._once(fresh, method, target, headers, body, timeout)
 
     def _once(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base::{Error, Reply, User};
 use store::{
-    Direction, Tx, View, inbox,
+    Direction, Tx, View, device_changes, inbox,
     log::Entry,
     schema::{DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
 };
@@ -73,7 +73,7 @@ pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
         make_room(tx, user)?;
         let display_name = login.display_name.clone();
         tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
-        tx.announce(Entry::Devices { user });
+        device_changes::announce(tx, user, &device);
     }
     let tokens = session::issue(tx, user, &device, login.refreshable);
     Ok(LoggedIn { device, tokens })
@@ -93,6 +93,7 @@ fn make_room(tx: &mut Tx, user: User) -> Reply<()> {
     }
     match oldest {
         Some(((_, device), _)) => {
+            device_changes::announce(tx, user, &device);
             tx.announce(gone(user));
             end(tx, user, &device)
         }
@@ -159,7 +160,7 @@ pub fn create_or_rename(
     make_room(tx, user)?;
     let display_name = display_name.map(str::to_owned);
     tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
-    tx.announce(Entry::Devices { user });
+    device_changes::announce(tx, user, id);
     Ok(true)
 }
 
@@ -183,7 +184,7 @@ pub fn rename(tx: &mut Tx, user: User, id: &str, display_name: Option<&str>) -> 
     if device.display_name.as_deref() != Some(name) {
         device.display_name = Some(name.to_owned());
         tx.put(&DEVICES, key, &device);
-        tx.announce(Entry::Devices { user });
+        device_changes::announce(tx, user, id);
     }
     Ok(())
 }
@@ -198,11 +199,11 @@ pub fn delete<S: AsRef<str>>(tx: &mut Tx, user: User, ids: &[S]) -> Reply<()> {
         let Ok(key) = known(user, id.as_ref()) else { continue };
         if tx.has(&DEVICES, key)? {
             end(tx, user, id.as_ref())?;
+            device_changes::announce(tx, user, id.as_ref());
             any = true;
         }
     }
     if any {
-        tx.announce(Entry::Devices { user });
         tx.announce(gone(user));
     }
     Ok(())

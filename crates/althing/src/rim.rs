@@ -13,7 +13,7 @@ use althing_http::{
 use base::Reply;
 use egress::{Egress, mail::Mail};
 use flows::preview::Previews;
-use flows::{appservice::Bridges, journey::Journeys, peers::Peers};
+use flows::{appservice::Bridges, inbound::Inbound, journey::Journeys, peers::Peers};
 use media::Library;
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle};
@@ -36,6 +36,7 @@ pub(crate) struct Opened {
     pub(crate) egress: Egress,
     pub(crate) peers: Peers,
     pub(crate) journeys: Journeys,
+    pub(crate) inbound: Inbound,
     pub(crate) mail: Option<Mail>,
     pub(crate) finder: Finder,
     pub(crate) bridges: Bridges,
@@ -64,8 +65,18 @@ impl Rim {
 
     /// Begins to serve. `token`: what lets people register, if that is the way.
     pub(crate) fn serve(self, config: &Config, opened: Opened, token: Option<String>) -> Serving {
-        let Opened { store, hasher, media, egress, peers, journeys, mail, finder, bridges } =
-            opened;
+        let Opened {
+            store,
+            hasher,
+            media,
+            egress,
+            peers,
+            journeys,
+            inbound,
+            mail,
+            finder,
+            bridges,
+        } = opened;
         let previews = config
             .media
             .url_previews
@@ -81,6 +92,7 @@ impl Rim {
             egress,
             peers,
             journeys,
+            inbound,
             finder,
             previews,
             mail,

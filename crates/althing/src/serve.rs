@@ -7,10 +7,14 @@ use blob::Blobs;
 use egress::{Egress, mail::Mail};
 use flows::{
     appservice::Bridges,
+    inbound::Inbound,
     journey::{self, Journeys},
     peers::{self, Peers},
 };
-use followers::push::{Letters, Outlet, Push};
+use followers::{
+    federation::{self, Federation, Network},
+    push::{Letters, Outlet, Push},
+};
 use media::Library;
 use protocol::appservice::Appservices;
 use store::Store;
@@ -55,7 +59,8 @@ async fn serve(
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(egress_options(config))?;
     let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
-    let journeys = Journeys::new(store.clone(), peers.clone());
+    let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
+    let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());
@@ -65,8 +70,7 @@ async fn serve(
         .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
-    let alone = config.store.engine == Engine::Embedded;
-    let followers = Followers::start(store, &index, &bridges, alone);
+    let followers = Followers::start(config, store, &index, &bridges, &peers);
     let completion = Completion::start(&journeys);
     let push = Push::start(Outlet {
         store: store.clone(),
@@ -77,6 +81,7 @@ async fn serve(
             delay: Duration::from_secs(config.email.delay.0),
         },
     });
+    inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
     let opened = Opened {
         store: store.clone(),
@@ -85,6 +90,7 @@ async fn serve(
         egress,
         peers,
         journeys,
+        inbound: inbound.clone(),
         mail,
         finder,
         bridges,
@@ -99,6 +105,7 @@ async fn serve(
     }
     // Commands are still answered while requests finish.
     serving.drain().await?;
+    inbound.stop().await;
     followers.stop().await;
     completion.stop().await;
     push.stop().await;
@@ -163,16 +170,20 @@ impl Completion {
 struct Followers {
     tell: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Tells other servers, if this one has anything to do with others.
+    federation: Option<Federation>,
 }
 
 impl Followers {
-    /// `alone`: no other process has the store open.
     fn start(
+        config: &Config,
         store: &Store,
         index: &Arc<search::Messages>,
         bridges: &Bridges,
-        alone: bool,
+        peers: &Peers,
     ) -> Followers {
+        // No other process has the store open.
+        let alone = config.store.engine == Engine::Embedded;
         let (tell, stop) = watch::channel(false);
         let run =
             |follower| tokio::spawn(store::follow::run(store.clone(), follower, stop.clone()));
@@ -186,12 +197,19 @@ impl Followers {
                 followers::appservice::tell(store, bridges, service.clone(), alone, stop.clone());
             tasks.push(tokio::spawn(tell));
         }
-        Followers { tasks, tell }
+        let federation = config.federation.enabled.then(|| {
+            let wire = Arc::new(Network::new(peers.clone(), store.clone()));
+            Federation::start(federation::Outlet { store: store.clone(), wire, alone })
+        });
+        Followers { tell, tasks, federation }
     }
 
     /// Lets each finish its step. What they have not come to, they come to after the next start.
     async fn stop(self) {
         self.tell.send_replace(true);
+        if let Some(federation) = self.federation {
+            federation.stop().await;
+        }
         for task in self.tasks {
             if let Err(e) = task.await {
                 tracing::error!(error = %e, "a follower had ended");

@@ -18,6 +18,9 @@ pub const PROFILE_KEY_BYTES_MAX: usize = 255;
 /// JSON request bodies: the largest event plus room for what a client wraps around it; key backup
 /// and createRoom bodies are larger than an event, so several of them.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// JSON request bodies of other servers: a transaction has 50 events of the largest size (3 MiB) and 100 EDUs, for which
+/// the spec has no bound.
+pub const PEER_BODY_BYTES_MAX: usize = 10 << 20;
 /// How deep JSON from outside may nest: serde_json's own bound, so that no parser of ours recurses further.
 pub const JSON_DEPTH_MAX: usize = 127;
 /// A long-poll is cut after this, whatever the client asks: proxies drop idle connections anyway.

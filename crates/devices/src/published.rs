@@ -5,7 +5,7 @@ use base::{Error, Reply};
 use ruma::UserId;
 use serde_json::{Map, Value, json};
 use store::{
-    View,
+    View, device_changes,
     schema::{ACCOUNTS, DEVICES, Device},
     user,
 };
@@ -35,6 +35,7 @@ pub fn of(view: &View, id: &UserId) -> Reply<String> {
         Value::Object(shown)
     };
     let devices: Vec<Value> = rows.into_iter().map(shown).collect();
-    let stream_id = view.head().0;
+    // As the updates of single devices are numbered, so that one that was missed shows.
+    let stream_id = device_changes::last_before(view, user, base::Seq::MAX)?.map_or(0, |at| at.0);
     Ok(json!({"user_id": id, "stream_id": stream_id, "devices": devices}).to_string())
 }

@@ -2,11 +2,16 @@
 //!
 //! Invariants: all messages of a request are written in one commit, with its transaction id; a message that was
 //! acknowledged lies in the inbox until its receiver acknowledges it, or until the device is gone. Whoever writes to a
-//! device relies on the list of devices, so none can be written to a device that is being deleted.
+//! device relies on the list of devices, so none can be written to a device that is being deleted. What is for users of
+//! other servers waits in the outbox until their server acknowledges it (spec: Server-Server API, "Send-to-device
+//! messaging").
+
+mod elsewhere;
 
 use std::collections::BTreeMap;
 
 use base::{Error, Reply, User};
+pub use elsewhere::{Incoming, receive};
 use protocol::json::quote;
 use ruma::{OwnedUserId, UserId, serde::Raw, to_device::DeviceIdOrAllDevices};
 use store::{
@@ -25,8 +30,8 @@ const KIND_BYTES_MAX: usize = base::limits::ID_BYTES_MAX;
 /// Receivers with what each of their devices is sent.
 pub type Messages<T> = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Raw<T>>>;
 
-/// Puts messages into inboxes, once for each transaction id. Devices and users that do not exist are passed over (spec),
-/// and so are users of other servers, to whom nothing can be sent yet.
+/// Puts messages into inboxes, and those for users of other servers into the outbox, once for each transaction id. Devices
+/// that do not exist are passed over (spec), and so are users of whom nothing is known here.
 ///
 /// # Errors
 /// 400 `M_BAD_JSON` for a message that is not an object, 400 `M_INVALID_PARAM` for an event type that is too long, 413
@@ -46,15 +51,19 @@ pub fn send<T>(
         return Ok(());
     }
     let mut left = MESSAGES_MAX;
-    for (receiver, by_device) in messages {
-        if !user::is_local(tx, receiver) {
-            continue;
-        }
-        let Some(receiver) = user::find(tx, receiver)? else { continue };
+    let mut parcels = elsewhere::Parcels::default();
+    for (receiver_id, by_device) in messages {
+        let Some(receiver) = user::find(tx, receiver_id)? else { continue };
+        let local = user::is_local(tx, receiver_id);
         for (device, content) in by_device {
             let content = content.json().get();
             if !protocol::json::is_object(content.as_bytes()) {
                 return Err(Error::bad_json("a message is an object"));
+            }
+            if !local {
+                left = left.checked_sub(1).ok_or_else(too_many)?;
+                parcels.add(receiver_id, device, content);
+                continue;
             }
             let text = event(kind, sender_id, content);
             for device in reached(tx, receiver, device)? {
@@ -63,6 +72,7 @@ pub fn send<T>(
             }
         }
     }
+    parcels.put(tx, kind, sender_id);
     tx.put(&TXNS, key, &Done::Nothing);
     Ok(())
 }

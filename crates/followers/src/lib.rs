@@ -5,6 +5,7 @@
 pub mod appservice;
 pub mod delayed;
 mod departure;
+pub mod federation;
 mod guests;
 mod messages;
 mod notices;

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{Error, Reply, limits::BODY_BYTES_MAX, limits::LONG_POLL_MS_MAX};
+use base::{
+    Error, Reply,
+    limits::{BODY_BYTES_MAX, LONG_POLL_MS_MAX, PEER_BODY_BYTES_MAX},
+};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -32,6 +35,7 @@ use crate::{
     proof,
     router::{Endpoint, Found, Router},
     seen::Seen,
+    turns::{Turn, Turns},
 };
 
 /// Everything that a request needs; one for all listeners.
@@ -40,6 +44,7 @@ pub(crate) struct Rim {
     pub(crate) outside: Outside,
     pub(crate) limits: Limits,
     pub(crate) seen: Seen,
+    pub(crate) turns: Turns,
     pub(crate) running: Running,
     pub(crate) bodies: Bodies,
     pub(crate) tasks: Handle,
@@ -84,6 +89,7 @@ impl Rim {
             router: Router::build(routes)?,
             limits: Limits::new(outside.settings.rate_limits),
             seen: Seen::default(),
+            turns: Turns::default(),
             running: Running::default(),
             bodies: Bodies::default(),
             tasks: Handle::current(),
@@ -144,6 +150,7 @@ impl Rim {
             },
             account: OnceLock::new(),
             origin: OnceLock::new(),
+            turn: OnceLock::new(),
             first: OnceLock::new(),
             rim: self,
         };
@@ -194,6 +201,8 @@ struct Call {
     account: OnceLock<String>,
     /// The server that calls.
     origin: OnceLock<Origin>,
+    /// Its place among the requests of that server.
+    turn: OnceLock<Turn>,
     /// Set when the caller was proven and admitted, once, however often a transaction runs: the hash of a token
     /// whose first use this is.
     first: OnceLock<Option<[u8; 32]>>,
@@ -248,17 +257,19 @@ impl Call {
         }
         let rim = self.rim.clone();
         let mut claim = rim.bodies.claim();
-        asked.body = read_whole(body, BODY_BYTES_MAX, BODY_TIME_MAX, &mut claim).await?;
+        let bytes_max = match endpoint.auth {
+            Auth::Server => PEER_BODY_BYTES_MAX,
+            _ => BODY_BYTES_MAX,
+        };
+        asked.body = read_whole(body, bytes_max, BODY_TIME_MAX, &mut claim).await?;
         if endpoint.group == Group::Login
             && let Some(name) = login_name(&asked.body)
         {
             let _ = self.account.set(name);
         }
-        self.admit_address()?;
-        if endpoint.auth == Auth::Server {
-            let origin = proof::server(&self.rim.outside, &asked).await?;
-            // Set once: the request is proven once.
-            let _ = self.origin.set(origin);
+        match endpoint.auth {
+            Auth::Server => self.prove_server(&asked).await?,
+            _ => self.admit_address()?,
         }
         match &endpoint.run {
             Run::Read(_) => self.read(asked).await.map(Begun::Answered),
@@ -269,6 +280,20 @@ impl Call {
             }
             Run::Stream(_) => Err(Error::fault("a stream is not run here")),
         }
+    }
+
+    /// Proves the server that calls, and counts it.
+    async fn prove_server(&self, asked: &Asked) -> Reply<()> {
+        self.rim.limits.admit_peer(self.client.ip)?;
+        let proven = proof::server(&self.rim.outside, asked).await;
+        if status_of_proof(&proven) == 401 {
+            self.rim.limits.learn_peer(self.client.ip);
+        }
+        let origin = proven?;
+        let turn = self.rim.turns.take(&origin.server)?;
+        // Set once: the request is proven once.
+        let _ = (self.origin.set(origin), self.turn.set(turn));
+        Ok(())
     }
 
     fn admit_address(&self) -> Reply<()> {
@@ -406,6 +431,13 @@ fn status_of(reply: &Reply<Response>) -> u16 {
         Ok(response) => response.status().as_u16(),
         Err(Error::Refused(refusal)) => refusal.status,
         Err(Error::Fault(_)) => 500,
+    }
+}
+
+fn status_of_proof(proven: &Reply<Origin>) -> u16 {
+    match proven {
+        Err(Error::Refused(refusal)) => refusal.status,
+        _ => 200,
     }
 }
 

@@ -427,15 +427,14 @@ impl Routes {
         A: Answer<Asked> + 'static,
         F: Future<Output = Reply<A>> + Send + 'static,
     {
-        let run = Run::Flow(Box::new(move |outside, caller, asked| {
-            match signer(caller.server()) {
+        let run =
+            Run::Flow(Box::new(move |outside, caller, asked| match signer(caller.server()) {
                 Err(error) => Box::pin(std::future::ready(Err(error))),
                 Ok(origin) => {
                     let answer = f(outside, origin, asked);
                     Box::pin(async move { answer.await?.render() })
                 }
-            }
-        }));
+            }));
         self.add_raw(method, paths, Auth::Server, run)
     }
 

@@ -34,6 +34,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod turns;
 
 pub use answer::{Answer, Json, Raw, Response};
 pub use asked::Asked;

@@ -54,6 +54,7 @@ enum Count {
     Calls(Group),
     LoginFailures,
     Unproven,
+    UnprovenPeers,
     RoomInvites,
 }
 
@@ -103,6 +104,8 @@ impl Count {
             Count::Calls(Group::Other) => rate(500, 20),
             // Many people share one address.
             Count::Unproven => rate(200, 50),
+            // Each may make this server look for a key elsewhere.
+            Count::UnprovenPeers => rate(100, 200),
         }
     }
 }
@@ -155,6 +158,20 @@ impl Limits {
             _ if !proven => self.check(Count::Unproven, ip, true),
             _ => Ok(()),
         }
+    }
+
+    /// Before it is proven which server calls: from where many came that no server had signed, none is looked at.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`.
+    pub(crate) fn admit_peer(&self, ip: IpAddr) -> Reply<()> {
+        self.check(Count::UnprovenPeers, network(ip), false)
+    }
+
+    /// A request that no server had signed.
+    pub(crate) fn learn_peer(&self, ip: IpAddr) {
+        // It is refused already.
+        let _ = self.check(Count::UnprovenPeers, network(ip), true);
     }
 
     /// When the caller is known.

@@ -30,6 +30,8 @@ pub struct Outside {
     pub peers: flows::peers::Peers,
     /// What users do there.
     pub journeys: flows::journey::Journeys,
+    /// What other servers send.
+    pub inbound: flows::inbound::Inbound,
     /// Looks at what is behind links; none: switched off.
     pub previews: Option<flows::preview::Previews>,
     /// Finds messages.
@@ -131,6 +133,8 @@ pub struct Settings {
     pub support: Support,
     /// Federation is on.
     pub federation_enabled: bool,
+    /// Where other servers find this one: told in `/.well-known/matrix/server`.
+    pub delegate: Option<String>,
     /// Other servers may list the directory.
     pub public_rooms: bool,
     /// `?access_token=` is accepted (spec: "Using access tokens"; deprecated since v1.11).
@@ -161,6 +165,7 @@ impl Settings {
             livekit: Vec::new(),
             support: Support::default(),
             federation_enabled: true,
+            delegate: None,
             public_rooms: false,
             token_in_query: true,
             trusted_proxies: Vec::new(),

@@ -72,10 +72,12 @@ pub(crate) fn service(
 /// The server that signed a request.
 ///
 /// # Errors
-/// 401 `M_UNAUTHORIZED` if no signature proves one.
+/// 401 `M_UNAUTHORIZED` if no signature proves one; 403 `M_FORBIDDEN` if this server does not talk to it.
 pub(crate) async fn server(outside: &Outside, asked: &Asked) -> Reply<Origin> {
-    let _ = (outside, asked);
-    Err(Error::refused(401, "M_UNAUTHORIZED", "no server has signed this request"))
+    let target = asked.uri.path_and_query().map_or("/", |target| target.as_str());
+    let (headers, body) = (&asked.headers, asked.body.clone());
+    let server = outside.peers.prove(&asked.method, target, headers, body).await?;
+    Ok(Origin { server })
 }
 
 pub(crate) fn missing() -> Error {
@@ -120,5 +122,92 @@ mod tests {
             assert_eq!(of(Some(value), "/", true), None, "{value}");
         }
         assert_eq!(of(None, "/?access_token=", true), None);
+    }
+
+    mod servers {
+        use base::UnixMs;
+        use protocol::{SigningKey, request::authorization, signed::decode_key};
+        use ruma::{
+            ServerName, api::federation::query::get_custom_information::v1 as question, server_name,
+        };
+        use store::schema::{SERVER_KEYS, ServerKey};
+
+        use super::super::*;
+        use crate::{
+            Routes,
+            answer::Json,
+            testing::{Answered, Server, start},
+        };
+
+        fn who(_: &View, origin: Origin, _: question::Request) -> Reply<Json> {
+            Ok(format!("{{\"you\":\"{}\"}}", origin.server).into())
+        }
+
+        const ASKED: &str = "/_matrix/federation/v1/query/who%20?a=b%2Fc&d";
+
+        fn key() -> SigningKey {
+            SigningKey::generate([9; 32], "k").unwrap()
+        }
+
+        /// A server that knows the key of `b.example`, for so long.
+        async fn knowing(valid_ms: i64) -> Server {
+            let server = start(Routes::default().read(who), |_| {}).await;
+            let until = server.store.now().0.checked_add_signed(valid_ms).unwrap();
+            let public = decode_key(&key().public_key()).unwrap();
+            let row = ServerKey { public, valid_until: UnixMs(until), expired: None };
+            let put = server.store.write(None, move |tx| {
+                tx.put(&SERVER_KEYS, ("b.example".to_owned(), "ed25519:k".to_owned()), &row);
+                Ok(())
+            });
+            put.await.unwrap();
+            server
+        }
+
+        fn signed(to: &ServerName, target: &str) -> String {
+            let from = server_name!("b.example");
+            authorization(&key(), "GET", target, from, to, b"").unwrap()
+        }
+
+        async fn ask(server: &Server, authorization: &str) -> Answered {
+            let header = format!("authorization: {authorization}");
+            server.ask("GET", ASKED, &[&header], "").await
+        }
+
+        #[tokio::test]
+        async fn a_server_is_who_signed_the_request_as_it_was_sent() {
+            let server = knowing(60_000).await;
+            let good = signed(server_name!("x"), ASKED);
+            assert_eq!(ask(&server, &good).await.body, r#"{"you":"b.example"}"#);
+            let old = good.replace(",destination=\"x\"", "");
+            assert_eq!(ask(&server, &old).await.body, r#"{"you":"b.example"}"#);
+            let two = format!("X-Matrix origin=c\r\nauthorization: {good}");
+            assert_eq!(ask(&server, &two).await.body, r#"{"you":"b.example"}"#);
+            for wrong in [
+                "Bearer abc".to_owned(),
+                signed(server_name!("y"), ASKED),
+                signed(server_name!("x"), "/_matrix/federation/v1/query/who?a=b%2Fc&d"),
+                good.replace("b.example", "x"),
+                good.replace("sig=\"", "sig=\"AAAA"),
+            ] {
+                let no = ask(&server, &wrong).await.errcode();
+                assert_eq!(no, (401, "M_UNAUTHORIZED".to_owned()), "{wrong}");
+            }
+            let none = server.ask("GET", ASKED, &[], "").await.errcode();
+            assert_eq!(none, (401, "M_UNAUTHORIZED".to_owned()));
+        }
+
+        #[tokio::test]
+        async fn a_key_that_no_longer_counts_proves_nothing() {
+            let server = knowing(-1_000).await;
+            let no = ask(&server, &signed(server_name!("x"), ASKED)).await.errcode();
+            assert_eq!(no, (401, "M_UNAUTHORIZED".to_owned()));
+        }
+
+        #[tokio::test]
+        async fn without_federation_no_server_is_let_in() {
+            let server = start(Routes::default().read(who), |s| s.federation_enabled = false).await;
+            let no = ask(&server, &signed(server_name!("x"), ASKED)).await.errcode();
+            assert_eq!(no, (403, "M_FORBIDDEN".to_owned()));
+        }
     }
 }

@@ -71,13 +71,17 @@ pub(crate) fn outside(
     let peers = flows::peers::Peers::new(
         store.clone(),
         egress.clone(),
-        flows::peers::Options::default(),
+        flows::peers::Options { enabled: settings.federation_enabled, ..Default::default() },
     );
+    let media = media::Library::open(store.clone(), folder.path()).unwrap();
+    let journeys =
+        flows::journey::Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let outside = Outside {
         store: store.clone(),
         accounts: Hasher::start(Cost::CHEAP).unwrap(),
-        media: media::Library::open(store.clone(), folder.path()).unwrap(),
-        journeys: flows::journey::Journeys::new(store.clone(), peers.clone()),
+        media,
+        inbound: flows::inbound::Inbound::new(store.clone(), peers.clone(), journeys.clone()),
+        journeys,
         peers,
         previews: None,
         finder: finder(store, folder),

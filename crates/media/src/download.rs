@@ -37,7 +37,7 @@ impl Library {
     /// Finds media. If it is reserved and not uploaded yet, waits for it until `give_up` is ready.
     ///
     /// # Errors
-    /// 404 `M_NOT_FOUND` if there is none (media of other servers is not fetched), 504 `M_NOT_YET_UPLOADED` if the
+    /// 404 `M_NOT_FOUND` if there is none (media of other servers is not fetched here), 504 `M_NOT_YET_UPLOADED` if the
     /// wait was for nothing.
     pub async fn find(
         &self,

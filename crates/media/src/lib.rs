@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub use about::{About, disposition};
 pub use blob::Chunks;
 pub use download::File;
-pub use rows::{PENDING_MAX, RESERVED_MS, Reserved, reserve};
+pub use rows::{PENDING_MAX, RESERVED_MS, Reserved, is_media_id, reserve};
 pub use size::{Method, Wanted};
 
 /// All media of this server. Cheap to clone.

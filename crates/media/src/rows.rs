@@ -104,6 +104,22 @@ pub(crate) fn fill(
     Ok(())
 }
 
+/// Keeps media of another server, unless somebody else just did.
+pub(crate) fn keep(
+    tx: &mut Tx,
+    at: &(String, String),
+    about: &About,
+    written: Written,
+) -> Reply<()> {
+    if tx.has(&MEDIA, at.clone())? {
+        return Ok(());
+    }
+    hold(tx, written.hash)?;
+    let row = Media { uploader: None, ..uploaded(tx.now(), User(0), about, written) };
+    tx.put(&MEDIA, at.clone(), &row);
+    Ok(())
+}
+
 /// The row, if there is such media and its id is not void.
 pub(crate) fn find(view: &View, origin: &str, media_id: &str) -> Reply<Option<Media>> {
     if !is_media_id(media_id) {
@@ -157,7 +173,8 @@ fn fresh_id(tx: &Tx) -> String {
 }
 
 /// The spec's rule for media ids ("Content repository", "Security considerations").
-fn is_media_id(text: &str) -> bool {
+#[must_use]
+pub fn is_media_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     (1..=base::limits::ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }

@@ -45,6 +45,34 @@ impl Library {
         self.arrived.send_replace(());
         Ok(())
     }
+
+    /// Keeps media of another server under the id that it has there.
+    ///
+    /// # Errors
+    /// 413 `M_TOO_LARGE` as soon as there are more than `bytes_max` bytes; what the chunks fail with.
+    pub async fn keep(
+        &self,
+        origin: &str,
+        media_id: &str,
+        about: About,
+        chunks: impl Stream<Item = Reply<Bytes>> + Send,
+        bytes_max: u64,
+    ) -> Reply<()> {
+        let at = (origin.to_owned(), media_id.to_owned());
+        let written = self.blobs.write(chunks, bytes_max).await?;
+        self.store.write(None, move |tx| rows::keep(tx, &at, &about, written)).await?;
+        Ok(())
+    }
+
+    /// Is this media here, or at least its id?
+    ///
+    /// # Errors
+    /// Faults.
+    pub async fn holds(&self, origin: &str, media_id: &str) -> Reply<bool> {
+        let (origin, media_id) = (origin.to_owned(), media_id.to_owned());
+        let found = self.store.read(move |view| rows::find(view, &origin, &media_id));
+        Ok(found.await?.is_some())
+    }
 }
 
 #[cfg(test)]

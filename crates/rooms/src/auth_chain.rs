@@ -77,8 +77,10 @@ mod tests {
         let join = world.timeline(&room).last().unwrap().event;
         let said = world.number(&world.say(bob, &room, "hi"));
         let chain = world.read(|view| auth_chain(view, &[said], AUTH_CHAIN_MAX)).unwrap();
-        let kinds: Vec<String> =
-            chain.iter().map(|e| world.read(|v| event::load(v, *e)).unwrap().row.kind.clone()).collect();
+        let kinds: Vec<String> = chain
+            .iter()
+            .map(|e| world.read(|v| event::load(v, *e)).unwrap().row.kind.clone())
+            .collect();
         assert!(chain.contains(&join), "{kinds:?}");
         assert!(!chain.contains(&said));
         // The create event of a version 12 room is nobody's auth event.

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 use store::{
     Tx, View, event, room,
-    schema::{HEADS, PARTIAL, Standing},
+    schema::{PARTIAL, Standing},
+    state::Root,
     user,
 };
 
@@ -29,7 +30,8 @@ pub fn is_elsewhere(view: &View, room: Room) -> Reply<bool> {
     if room::is_resident(view, room)? {
         return Ok(false);
     }
-    Ok(!view.has(&HEADS, (room,))? || !room::servers(view, room)?.is_empty())
+    let only_heard_of = room::head(view, room)?.state == Root::default();
+    Ok(only_heard_of || !room::servers(view, room)?.is_empty())
 }
 
 /// The same of an id; so is a room that is not known.

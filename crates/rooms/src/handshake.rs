@@ -18,7 +18,10 @@ pub mod third_party;
 use base::{Error, Event, Reply, Room};
 use protocol::Pdu;
 use ruma::{EventId, RoomId, RoomVersionId, ServerName, UserId};
-use store::{Tx, View, room, schema::{JUDGED, PARTIAL, Standing}};
+use store::{
+    Tx, View, outbox, room,
+    schema::{JUDGED, PARTIAL, Standing},
+};
 
 pub use self::stripped::{STATE_EVENTS_MAX, stripped};
 pub use self::template::Template;
@@ -44,6 +47,15 @@ pub fn resident(view: &View, id: &RoomId) -> Reply<Room> {
 /// Faults of the store.
 pub fn version(view: &View, room: Room) -> Reply<RoomVersionId> {
     ground::version(&*room::info(view, room)?)
+}
+
+/// What those outside are shown of a room now: a JSON array of whole events.
+///
+/// # Errors
+/// Faults of the store.
+pub fn shown(view: &View, room: Room) -> Reply<String> {
+    let root = room::head(view, room)?.state;
+    Ok(format!("[{}]", stripped::whole(view, room, root)?))
 }
 
 /// Whoever is to be let in is told all of the room's state, so that it has to be here.
@@ -121,10 +133,13 @@ impl Expected<'_> {
     }
 }
 
-/// Takes a checked event into its room.
+/// Takes a checked event into its room. The servers that are in the room are told of it by this one.
 fn take(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Event> {
     match remote::receive(tx, room, pdu)? {
-        Outcome::Accepted(event) => Ok(event),
+        Outcome::Accepted(event) => {
+            outbox::speak_for(tx, event);
+            Ok(event)
+        }
         // The answer to the first time got lost, or the event came by another way.
         Outcome::Known(event) => match tx.get(&JUDGED, (event,))? {
             None => Ok(event),

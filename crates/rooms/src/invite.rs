@@ -6,12 +6,7 @@ use base::{Error, Reply, Room, User};
 use protocol::{Pdu, pdu, room::STRIPPED_STATE};
 use ruma::{RoomId, RoomVersionId, UserId};
 use serde_json::{Map, Value, json};
-use store::{
-    Tx, event, room,
-    schema::Standing,
-    state,
-    user,
-};
+use store::{Tx, event, room, schema::Standing, state, user};
 
 use crate::{
     New, append, ground,
@@ -80,7 +75,8 @@ pub fn prepare(
     suspended::check(tx, room, user, ("m.room.member", Some(target.as_str()), &content))?;
     let kind = "m.room.member".to_owned();
     let state_key = Some(target.to_string());
-    let pdu = append::prepare(tx, room, New { sender: user, kind, state_key, content, redacts: None })?;
+    let pdu =
+        append::prepare(tx, room, New { sender: user, kind, state_key, content, redacts: None })?;
     let version = ground::version(&info)?;
     let state = shown(tx, room, room_id, &version, user)?;
     Ok(Some(Prepared { room, version, pdu, state }))

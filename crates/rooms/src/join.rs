@@ -103,7 +103,11 @@ pub(crate) fn meets_condition(view: &View, user: User, rules: &JoinRules) -> Rep
 
 /// A joined user of this server who has the power to invite: first among those with a level of their own, then, if
 /// anyone may invite, among all.
-pub(crate) fn local_inviter(view: &View, room: Room, power: &PowerLevels) -> Reply<Option<OwnedUserId>> {
+pub(crate) fn local_inviter(
+    view: &View,
+    room: Room,
+    power: &PowerLevels,
+) -> Reply<Option<OwnedUserId>> {
     let info = room::info(view, room)?;
     let create = store::event::load(view, info.create)?;
     let mut candidates = vec![user::id(view, create.row.sender)?];

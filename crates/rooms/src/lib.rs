@@ -4,6 +4,7 @@
 //! writer of events and their indexes; reading timelines is another crate's.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod alias;
 mod append;
 mod auth_chain;

@@ -52,7 +52,9 @@ impl<'a> Change<'a> {
 /// is appended here does not pass it.
 pub(crate) fn check_invitee(view: &View, by: User, id: &UserId) -> Reply<()> {
     if !user::is_local(view, id) {
-        return Err(Error::forbidden("users of other servers are invited by an invite, not as state"));
+        return Err(Error::forbidden(
+            "users of other servers are invited by an invite, not as state",
+        ));
     }
     let unknown = || Error::not_found(format!("there is no user {id}"));
     let invitee = user::find(view, id)?.ok_or_else(unknown)?;

@@ -2,7 +2,7 @@
 //!
 //! A receipt only moves forward: for each user, thread and kind the event that stands latest in the timeline counts.
 
-use base::{Error, Reply, Room, Seq, User};
+use base::{Error, Reply, Room, Seq, UnixMs, User};
 use ruma::{EventId, OwnedEventId, RoomId};
 use serde::Deserialize;
 use serde_json::json;
@@ -60,7 +60,34 @@ pub fn set(
     {
         return Err(Error::invalid_param("the event is not in this thread"));
     }
-    move_to(tx, user, room, mark == Mark::ReadPrivate, thread.unwrap_or_default(), &found)
+    let (private, at) = (mark == Mark::ReadPrivate, tx.now());
+    move_to(tx, (user, room, private), thread.unwrap_or_default(), &found, at)
+}
+
+/// Sets an `m.read` of a user of another server who is in the room, as that server says. What makes no sense here is passed
+/// over: an event that has not come yet, or a thread that it is not in.
+///
+/// # Errors
+/// Faults only.
+pub fn told(
+    tx: &mut Tx,
+    user: User,
+    room: Room,
+    event_id: &EventId,
+    thread: Option<&str>,
+    at: UnixMs,
+) -> Reply<()> {
+    let found = event::load_id(tx, event_id)?.filter(|event| event.row.room == room);
+    let Some(found) = found else { return Ok(()) };
+    let fits = match thread {
+        Some(thread) => belongs(tx, &found, thread)?,
+        None => true,
+    };
+    if !fits || event::order(tx, found.event)?.is_none() {
+        return Ok(());
+    }
+    let at = at.min(tx.now());
+    move_to(tx, (user, room, false), thread.unwrap_or_default(), &found, at)
 }
 
 /// Sets several marks at once, none of them in a thread.
@@ -78,18 +105,17 @@ fn place(view: &View, event: &Stored) -> Reply<Seq> {
 
 fn move_to(
     tx: &mut Tx,
-    user: User,
-    room: Room,
-    private: bool,
+    (user, room, private): (User, Room, bool),
     thread: &str,
     event: &Stored,
+    at: UnixMs,
 ) -> Reply<()> {
     let order = place(tx, event)?;
     let key = (room, user, thread.to_owned(), u8::from(private));
     if tx.get(&RECEIPTS, key.clone())?.is_some_and(|old| old.order >= order) {
         return Ok(());
     }
-    let (event, event_id, at) = (event.event, event.id.to_string(), tx.now());
+    let (event, event_id) = (event.event, event.id.to_string());
     let receipt = move |moved| Receipt { event, event_id, order, at, moved };
     // Where this goes is known only at the commit; until then it is there for others of the same transaction.
     tx.put(&RECEIPTS, key.clone(), &receipt.clone()(Seq::ZERO));

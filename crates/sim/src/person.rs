@@ -80,7 +80,8 @@ pub async fn live(scene: Arc<Scene>, me: Arc<Person>, seed: u64, deeds: usize) {
     let dice = Dice::new(seed, me.account.id.as_str());
     let mut life = Life { scene, me, dice, said: 0 };
     for _ in 0..deeds {
-        let pause = if life.dice.chance(100) { life.dice.ms(0, 5_000) } else { life.dice.ms(0, 300) };
+        let pause =
+            if life.dice.chance(100) { life.dice.ms(0, 5_000) } else { life.dice.ms(0, 300) };
         sleep(pause).await;
         life.act().await;
     }

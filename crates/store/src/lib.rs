@@ -9,6 +9,7 @@ pub mod activity;
 mod cache;
 mod codec;
 mod committer;
+pub mod device_changes;
 pub mod event;
 pub mod follow;
 mod ids;
@@ -18,6 +19,7 @@ mod keys;
 mod keyspace;
 mod lane;
 pub mod log;
+pub mod outbox;
 pub mod pdu;
 mod pool;
 mod presence;
@@ -374,6 +376,16 @@ impl Store {
         let who = (self.tenant, user);
         if let Some(changed) = self.shared.presence.act(who, device, self.now()) {
             self.shared.tail.nudge_some(changed.tenant, changed.user, &changed.rooms);
+        }
+    }
+    /// Another server says how present one of its users is; who shares a room with them is told. It holds until it says
+    /// something else, at most half an hour.
+    pub fn set_presence_elsewhere(&self, user: User, shown: PresenceShown, rooms: &Arc<[Room]>) {
+        let (shared, who) = (&self.shared, (self.tenant, user));
+        let changed = shared.presence.tell(who, shown, self.now());
+        shared.presence.concern(who, rooms);
+        if changed {
+            shared.tail.nudge_some(self.tenant, user, rooms);
         }
     }
     /// Ends the presence of those who are gone or idle. To be called every second or so.

@@ -63,6 +63,8 @@ pub struct Shown {
 const IDLE_MS: u64 = 5 * 60 * 1_000;
 /// A device whose last sync ended this long ago is not there any more: between two syncs of one client lie seconds.
 const GONE_MS: u64 = 30 * 1_000;
+/// What another server said of its user counts no longer than this, if it says nothing more.
+const ELSEWHERE_MS: u64 = 30 * 60_000;
 /// How often it is looked whose time is over.
 const EXPIRE_EVERY_MS: u64 = 5_000;
 /// Devices of one user that are there at once.
@@ -87,6 +89,8 @@ struct Inner {
 
 struct Person {
     devices: HashMap<String, Device>,
+    /// What their server said, and until when that counts: they have no devices here.
+    elsewhere: Option<(State, UnixMs)>,
     shown: Shown,
     changed: Epoch,
     /// Whom to tell.
@@ -199,6 +203,20 @@ impl Presence {
         inner.settle(who, now) || said
     }
 
+    /// Another server says how present its user is. Says whether what is shown changed.
+    pub(crate) fn tell(&self, who: Who, shown: Shown, now: UnixMs) -> bool {
+        let mut inner = self.inner.lock();
+        let person = inner.person(who);
+        let until = UnixMs(now.0.saturating_add(ELSEWHERE_MS));
+        let said = person.shown.status != shown.status;
+        person.elsewhere = Some((shown.state, until));
+        (person.shown.active, person.shown.status) = (shown.active, shown.status);
+        if said {
+            inner.move_to_end(who);
+        }
+        inner.settle(who, now) || said
+    }
+
     /// The user does something, and is not unavailable any more on that device.
     pub(crate) fn act(&self, who: Who, device: &str, now: UnixMs) -> Option<Changed> {
         let mut inner = self.inner.lock();
@@ -243,6 +261,7 @@ impl Inner {
     fn person(&mut self, who: Who) -> &mut Person {
         self.people.entry(who).or_insert_with(|| Person {
             devices: HashMap::new(),
+            elsewhere: None,
             shown: Shown { state: State::Offline, active: None, status: None },
             changed: Epoch(0),
             rooms: Arc::new([]),
@@ -301,6 +320,9 @@ impl Person {
     }
 
     fn state(&self, now: UnixMs) -> State {
+        if let Some((state, until)) = self.elsewhere {
+            return if now < until { state } else { State::Offline };
+        }
         let there = self.devices.values().filter(|device| device.is_there(now));
         let state = there.map(|device| device.wanted).max().unwrap_or(State::Offline);
         let idle = self.shown.active.is_none_or(|at| now.0.saturating_sub(at.0) >= IDLE_MS);

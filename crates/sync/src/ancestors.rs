@@ -193,6 +193,3 @@ impl<'a> Walk<'a> {
         Ok(Some(Step { depth: stored.row.depth, prev: pdu::named(&rest)?.prev, text }))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -53,6 +53,25 @@ pub struct Page<'a> {
 /// # Errors
 /// 403 `M_FORBIDDEN` if the reader may not read the room.
 pub fn messages(view: &View, reader: &Reader<'_>, page: &Page<'_>) -> Reply<String> {
+    Ok(read(view, reader, page)?.body)
+}
+
+/// A page, and what of the room's timeline it covers.
+pub struct Read {
+    /// The JSON body.
+    pub body: String,
+    /// The room.
+    pub room: Room,
+    /// The positions that were looked at: behind the first, up to the second. With nothing more to come backward, the first
+    /// is zero.
+    pub span: (Seq, Seq),
+}
+
+/// The same, with what it covers.
+///
+/// # Errors
+/// As [`messages`].
+pub fn read(view: &View, reader: &Reader<'_>, page: &Page<'_>) -> Reply<Read> {
     let access = access::of(view, page.room_id, reader.user)?;
     let gate = Gate::new(view, access.room, reader.user, reader.id)?;
     let from = page.from.map(|t| t.seq);
@@ -105,7 +124,11 @@ pub fn messages(view: &View, reader: &Reader<'_>, page: &Page<'_>) -> Reply<Stri
         out.close_array();
     }
     out.close();
-    Ok(out.finish())
+    let low = match page.direction {
+        Direction::Backward if span.more => end.unwrap_or(after),
+        _ => after,
+    };
+    Ok(Read { body: out.finish(), room: access.room, span: (low, upto) })
 }
 
 /// The member events of those who speak in a page, but for those that the pages before it had.

@@ -18,7 +18,7 @@ use store::{
     View,
     event::{self, Stored, is_outlier},
     room,
-    schema::Standing,
+    schema::{ACCOUNTS, Standing},
     state::{self, Root},
     user,
 };
@@ -40,6 +40,7 @@ pub struct ServerGate<'a> {
     last: Cell<usize>,
     history_at: RefCell<HashMap<Root, History>>,
     presence_at: RefCell<HashMap<Root, Presence>>,
+    erased: RefCell<HashMap<User, bool>>,
 }
 
 impl<'a> ServerGate<'a> {
@@ -57,6 +58,7 @@ impl<'a> ServerGate<'a> {
             last: Cell::new(0),
             history_at: RefCell::default(),
             presence_at: RefCell::default(),
+            erased: RefCell::default(),
         })
     }
 
@@ -99,8 +101,10 @@ impl<'a> ServerGate<'a> {
             true => (before, after),
             false => (before, before),
         };
-        let history =
-            Around { before: self.history(before)?, after: self.history(after)? };
+        if stored.row.state_key.is_none() && self.is_erased(stored.row.sender)? {
+            return Ok(self.presence(before)? == Presence::Joined);
+        }
+        let history = Around { before: self.history(before)?, after: self.history(after)? };
         let nobody = Around::unchanged(Presence::Absent);
         let joined_later = self.present;
         if visible(&Visibility { history, presence: nobody, joined_later }) {
@@ -108,6 +112,18 @@ impl<'a> ServerGate<'a> {
         }
         let presence = Around { before: self.presence(before)?, after: self.presence(after)? };
         Ok(visible(&Visibility { history, presence, joined_later }))
+    }
+
+    /// Did the sender want to be forgotten? Then only servers that were there when it was sent go on seeing it (spec:
+    /// Client-Server API, `POST /account/deactivate`).
+    fn is_erased(&self, sender: User) -> Reply<bool> {
+        let known = self.erased.borrow().get(&sender).copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let erased = self.view.get(&ACCOUNTS, (sender,))?.is_some_and(|account| account.erased);
+        self.erased.borrow_mut().insert(sender, erased);
+        Ok(erased)
     }
 
     /// Can the event itself change the answer?

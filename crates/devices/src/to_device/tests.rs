@@ -143,3 +143,69 @@ fn a_message_is_an_object() {
     let Err(Error::Refused(no)) = sent(&store, alice, messages, "1") else { panic!() };
     assert_eq!((no.status, no.errcode), (400, "M_BAD_JSON"));
 }
+
+fn outbox(store: &Store, server: &str) -> Vec<serde_json::Value> {
+    let rows: Vec<((String, Seq), String)> = store
+        .read_here(|view| view.under(&store::schema::OUTBOX, (server.to_owned(),), 100))
+        .unwrap();
+    rows.into_iter().map(|(_, text)| serde_json::from_str(&text).unwrap()).collect()
+}
+
+#[test]
+fn what_is_for_users_of_another_server_waits_for_it_once_and_together() {
+    let store = open();
+    let alice = user(&store, "alice", &["A1"]);
+    for id in ["@bob:b.org", "@carol:b.org", "@dan:d.org"] {
+        let id = OwnedUserId::try_from(id).unwrap();
+        store.write_here(move |tx| user::intern(tx, &id)).unwrap();
+    }
+    let mut messages = Messages::new();
+    for (id, device) in
+        [("@bob:b.org", "*"), ("@carol:b.org", "C1"), ("@dan:d.org", "D"), ("@eve:e.org", "E")]
+    {
+        let (_, by_device) = to("x", device, 7).pop_first().unwrap();
+        messages.insert(OwnedUserId::try_from(id).unwrap(), by_device);
+    }
+    sent(&store, alice, messages.clone(), "1").unwrap();
+    sent(&store, alice, messages, "1").unwrap();
+    let told = outbox(&store, "b.org");
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&told["sender"], &told["type"]), (&json!("@alice:x.org"), &json!("m.x")));
+    let both = json!({ "@bob:b.org": { "*": { "n": 7 } }, "@carol:b.org": { "C1": { "n": 7 } } });
+    assert_eq!(told["messages"], both);
+    let other = outbox(&store, "d.org");
+    assert_ne!(told["message_id"], other[0]["message_id"]);
+    assert!(outbox(&store, "e.org").is_empty(), "of whom nothing is known");
+}
+
+#[test]
+fn a_message_of_another_server_is_delivered_once_and_only_in_the_name_of_its_users() {
+    let store = open();
+    let bob = user(&store, "bob", &["B1", "B2"]);
+    let come = |sender: &str, id: &str, device: &str| {
+        let incoming: Incoming = serde_json::from_value(json!({
+            "sender": sender, "type": "m.x", "message_id": id,
+            "messages": {
+                "@bob:x.org": { device: { "n": 1 } },
+                "@nobody:x.org": { "*": { "n": 1 } },
+                "@bob:b.org": { "*": { "n": 1 } },
+                "odd": { "*": { "n": 1 } },
+            },
+        }))
+        .unwrap();
+        store.write_here(move |tx| receive(tx, "c.org", &incoming)).unwrap();
+    };
+    let count = |device: &str| {
+        store.read_here(|view| inbox::read(view, bob, device, Seq::ZERO, 99)).unwrap().len()
+    };
+    come("@eve:c.org", "1", "*");
+    come("@eve:c.org", "1", "*");
+    assert_eq!((count("B1"), count("B2")), (1, 1));
+    come("@eve:c.org", "2", "B2");
+    come("@eve:c.org", "3", "B9");
+    come("@alice:x.org", "4", "*");
+    assert_eq!((count("B1"), count("B2")), (1, 2));
+    let first = store.read_here(|view| inbox::read(view, bob, "B1", Seq::ZERO, 1)).unwrap();
+    let event: serde_json::Value = serde_json::from_str(&first[0].text).unwrap();
+    assert_eq!(event, json!({ "content": { "n": 1 }, "sender": "@eve:c.org", "type": "m.x" }));
+}

@@ -1,2 +1,95 @@
 //! What other servers send: from a transaction to events in their rooms (spec: Server-Server API, "Transactions",
 //! "Checks performed on receipt of a PDU").
+//!
+//! A transaction is answered when each of its events is in its room, or written down as waiting for others
+//! ([`store::schema::STAGED`]). What waits in a room is worked off by one task of that room, so that no room waits for
+//! another, nor for a server that is slow to tell what is missing.
+
+pub mod edu;
+mod missing;
+mod transaction;
+mod worker;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use base::{Reply, Room};
+use parking_lot::Mutex;
+use ruma::OwnedServerName;
+use store::{Store, schema::STAGED};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{journey::Journeys, peers::Peers};
+
+pub use transaction::Sent;
+
+/// Staged events looked at when the server starts.
+const STAGED_MAX: usize = 1_000_000;
+
+/// What other servers send. Cheap to clone; all clones share their work.
+#[derive(Clone)]
+pub struct Inbound(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    peers: Peers,
+    journeys: Journeys,
+    /// Rooms whose waiting events are being worked off.
+    working: Mutex<HashSet<Room>>,
+    tasks: Mutex<JoinSet<()>>,
+    /// One transaction of each server at a time.
+    origins: Mutex<HashMap<OwnedServerName, Arc<tokio::sync::Mutex<()>>>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Inbound {
+    /// Works on nothing yet.
+    #[must_use]
+    pub fn new(store: Store, peers: Peers, journeys: Journeys) -> Inbound {
+        Inbound(Arc::new(Inner {
+            store,
+            peers,
+            journeys,
+            working: Mutex::default(),
+            tasks: Mutex::default(),
+            origins: Mutex::default(),
+            stop: watch::Sender::new(false),
+        }))
+    }
+
+    /// Goes on with what waited when the server stopped.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub async fn resume(&self) -> Reply<()> {
+        let rooms = self.0.store.read(|view| {
+            let rows: Vec<((Room, u64), _)> = view.everything(&STAGED, None, STAGED_MAX)?;
+            Ok(rows.into_iter().map(|((room, _), _)| room).collect::<HashSet<Room>>())
+        });
+        for room in rooms.await? {
+            self.work_on(room);
+        }
+        Ok(())
+    }
+
+    /// Ends all work; what waits, waits on.
+    pub async fn stop(&self) {
+        self.0.stop.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.0.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Sees to it that somebody works on what waits in a room.
+    fn work_on(&self, room: Room) {
+        if *self.0.stop.borrow() || !self.0.working.lock().insert(room) {
+            return;
+        }
+        let inbound = self.clone();
+        let mut tasks = self.0.tasks.lock();
+        // Those that have ended need no room.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move { inbound.work(room).await });
+    }
+}

@@ -19,26 +19,26 @@ const CHUNK: usize = 1_000;
 const ROUNDS_MAX: usize = 10;
 
 /// An event of an answer.
-pub(super) struct Told {
+pub(crate) struct Told {
     /// In federation format.
-    pub(super) raw: Box<RawValue>,
+    pub(crate) raw: Box<RawValue>,
     /// It belongs to the state that was asked for, and not only to what authorises it.
-    pub(super) in_state: bool,
+    pub(crate) in_state: bool,
 }
 
 /// Where events are taken in.
 #[derive(Clone)]
-pub(super) struct Into {
-    pub(super) store: Store,
-    pub(super) peers: Peers,
-    pub(super) room: Room,
-    pub(super) id: OwnedRoomId,
-    pub(super) version: RoomVersionId,
+pub(crate) struct Into {
+    pub(crate) store: Store,
+    pub(crate) peers: Peers,
+    pub(crate) room: Room,
+    pub(crate) id: OwnedRoomId,
+    pub(crate) version: RoomVersionId,
 }
 
 /// State and auth chain of an answer, as one list: what authorises others comes before them, unless somebody lied
 /// about depths.
-pub(super) fn in_order(state: Vec<Box<RawValue>>, auth: Vec<Box<RawValue>>) -> Vec<Told> {
+pub(crate) fn in_order(state: Vec<Box<RawValue>>, auth: Vec<Box<RawValue>>) -> Vec<Told> {
     #[derive(Deserialize)]
     struct Depth {
         depth: u64,
@@ -61,7 +61,7 @@ impl Into {
     ///
     /// # Errors
     /// Faults.
-    pub(super) async fn learn(&self, events: Vec<Told>) -> Reply<Vec<Event>> {
+    pub(crate) async fn learn(&self, events: Vec<Told>) -> Reply<Vec<Event>> {
         let mut state = Vec::new();
         let mut early = Vec::new();
         let mut rest = events.into_iter();
@@ -140,7 +140,7 @@ impl Into {
 }
 
 /// The create event among these, unchecked.
-pub(super) fn create_of(events: &[Told]) -> Option<&RawValue> {
+pub(crate) fn create_of(events: &[Told]) -> Option<&RawValue> {
     #[derive(Deserialize)]
     struct Kind<'a> {
         #[serde(rename = "type", borrow)]
@@ -156,7 +156,7 @@ pub(super) fn create_of(events: &[Told]) -> Option<&RawValue> {
 }
 
 /// Is this the create event of a room of this version?
-pub(super) fn makes(create: &Pdu, room: &OwnedRoomId, version: &RoomVersionId) -> bool {
+pub(crate) fn makes(create: &Pdu, room: &OwnedRoomId, version: &RoomVersionId) -> bool {
     #[derive(Deserialize)]
     struct Content {
         #[serde(default = "first")]
@@ -171,7 +171,7 @@ pub(super) fn makes(create: &Pdu, room: &OwnedRoomId, version: &RoomVersionId) -
 }
 
 /// Which of these events are not here.
-pub(super) async fn missing(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<OwnedEventId>> {
+pub(crate) async fn missing(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<OwnedEventId>> {
     let read = store.read(move |view| {
         let keys = ids.iter().map(|id| (id.as_str().to_owned(),));
         let here = view.get_many(&store::schema::EVENT_IDS, keys)?;
@@ -182,7 +182,7 @@ pub(super) async fn missing(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<
 }
 
 /// Those of these events that are here.
-pub(super) async fn here(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<Event>> {
+pub(crate) async fn here(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<Event>> {
     let read = store.read(move |view| {
         let keys = ids.iter().map(|id| (id.as_str().to_owned(),));
         Ok(view.get_many(&store::schema::EVENT_IDS, keys)?.into_iter().flatten().collect())
@@ -191,7 +191,7 @@ pub(super) async fn here(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<Eve
 }
 
 /// One event, checked.
-pub(super) async fn checked(
+pub(crate) async fn checked(
     peers: &Peers,
     version: &RoomVersionId,
     raw: Box<RawValue>,

@@ -64,10 +64,7 @@ pub async fn run(journeys: Journeys, mut stop: watch::Receiver<bool>) {
 }
 
 /// Tries each room whose time has come; says how long there is nothing to do.
-async fn round(
-    journeys: &Journeys,
-    resting: &mut HashMap<Room, (Instant, Duration)>,
-) -> Duration {
+async fn round(journeys: &Journeys, resting: &mut HashMap<Room, (Instant, Duration)>) -> Duration {
     let read = journeys.0.store.read(|view| view.everything(&PARTIAL, None, ROOMS_MAX)).await;
     let partial: Vec<((Room,), Partial)> = match read {
         Ok(partial) => partial,
@@ -80,9 +77,8 @@ async fn round(
     let now = Instant::now();
     let due = |room: &Room| resting.get(room).is_none_or(|(at, _)| *at <= now);
     let due: Vec<_> = partial.into_iter().filter(|((room,), _)| due(room)).collect();
-    let tries = stream::iter(due).map(|((room,), partial)| async move {
-        (room, journeys.complete(room, partial).await)
-    });
+    let tries = stream::iter(due)
+        .map(|((room,), partial)| async move { (room, journeys.complete(room, partial).await) });
     let done: Vec<(Room, Reply<()>)> = tries.buffer_unordered(AT_ONCE).collect().await;
     for (room, outcome) in done {
         if let Err(error) = outcome {
@@ -152,7 +148,7 @@ impl Journeys {
     }
 
     /// The state before an event, as a server says; what is missing of it is learned.
-    pub(super) async fn state_before(
+    pub(crate) async fn state_before(
         &self,
         server: &OwnedServerName,
         into: &Into,
@@ -180,10 +176,18 @@ impl Journeys {
         Ok(before)
     }
 
-    async fn one_by_one(&self, server: &OwnedServerName, ids: Vec<OwnedEventId>) -> Vec<Told> {
+    /// Events by their ids, as far as they come.
+    pub(super) async fn one_by_one(
+        &self,
+        server: &OwnedServerName,
+        ids: Vec<OwnedEventId>,
+    ) -> Vec<Told> {
         let fetched = stream::iter(ids).map(|id| async move {
             let ask = get_event::v1::Request::new(id);
-            self.0.peers.request(server, ask, Patience { insist: true, ..Patience::default() }).await
+            self.0
+                .peers
+                .request(server, ask, Patience { insist: true, ..Patience::default() })
+                .await
         });
         let fetched: Vec<_> = fetched.buffer_unordered(SINGLE_AT_ONCE).collect().await;
         let raw = fetched.into_iter().flatten().map(|answer| answer.pdu).collect();

@@ -66,12 +66,7 @@ impl Journeys {
     }
 
     /// Shows the invite to the server of who is invited; gives it with that server's signature.
-    async fn seen_by(
-        &self,
-        server: &ServerName,
-        guest: &Guest,
-        prepared: &Prepared,
-    ) -> Reply<Pdu> {
+    async fn seen_by(&self, server: &ServerName, guest: &Guest, prepared: &Prepared) -> Reply<Pdu> {
         let Prepared { version, pdu, state, .. } = prepared;
         let text = |text: &String| {
             RawValue::from_string(text.clone())
@@ -80,16 +75,12 @@ impl Journeys {
         };
         let state = state.iter().map(text).collect::<Reply<Vec<_>>>()?;
         let (id, event) = (pdu.event_id.clone(), raw(pdu, version)?);
-        let ask = create_invite::v2::Request::new(
-            guest.room.clone(),
-            id,
-            version.clone(),
-            event,
-            state,
-        );
+        let ask =
+            create_invite::v2::Request::new(guest.room.clone(), id, version.clone(), event, state);
         let answer = self.0.peers.request(server, ask, question()).await?.event;
         let theirs = protocol::pdu::parse(version, answer.get()).ok();
-        let theirs = theirs.filter(|t| t.event_id == pdu.event_id && t.content.get() == pdu.content.get());
+        let theirs =
+            theirs.filter(|t| t.event_id == pdu.event_id && t.content.get() == pdu.content.get());
         theirs.and_then(|theirs| with_signature(pdu, &theirs, server)).ok_or_else(|| {
             let text = "it gave back another event than it was shown, or did not sign it";
             Unanswered::Silent(text.to_owned()).into()

@@ -115,18 +115,17 @@ impl Journeys {
     ) -> Result<Into, Setback> {
         let none = || Setback::nonsense("a state without the create event of the room");
         let create = arrival::create_of(events).ok_or_else(none)?.to_owned();
-        let create = arrival::checked(&self.0.peers, version, create).await.map_err(|no| {
-            Setback::nonsense(format!("the create event does not hold: {no}"))
-        })?;
+        let create = arrival::checked(&self.0.peers, version, create)
+            .await
+            .map_err(|no| Setback::nonsense(format!("the create event does not hold: {no}")))?;
         if !arrival::makes(&create, &aim.room, version) {
             return Err(none());
         }
         let (id, version) = (aim.room.clone(), version.clone());
         let (for_tx, of) = (id.clone(), version.clone());
         let lane = Some(Lane::of_room(id.as_str()));
-        let known = self.0.store.write(lane, move |tx| {
-            remote::know(tx, &for_tx, &of, Some(&create))
-        });
+        let known =
+            self.0.store.write(lane, move |tx| remote::know(tx, &for_tx, &of, Some(&create)));
         let room = known.await?.value;
         let (store, peers) = (self.0.store.clone(), self.0.peers.clone());
         Ok(Into { store, peers, room, id, version })

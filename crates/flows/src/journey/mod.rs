@@ -5,14 +5,17 @@
 //! what it brings back enters the store through `rooms::remote`. Once another server has taken what a user did, the
 //! journey is finished even if the client has gone away.
 
-mod arrival;
+pub(crate) mod arrival;
 pub mod completion;
 mod invite;
 mod join;
 mod knock;
 mod leave;
+mod media;
+mod multipart;
+pub mod past;
 mod reading;
-mod setback;
+pub(crate) mod setback;
 mod template;
 mod turns;
 
@@ -23,7 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::media::Library;
 use base::{Error, Reply, User};
+use egress::Egress;
 use parking_lot::Mutex;
 use protocol::Pdu;
 use quick_cache::sync::Cache;
@@ -31,7 +36,7 @@ use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId, ServerName}
 use serde_json::value::RawValue;
 use store::{Store, schema::Standing};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Semaphore, oneshot, watch},
     task::JoinSet,
 };
 
@@ -52,6 +57,10 @@ const JOURNEY_TIME_MAX: Duration = Duration::from_secs(75);
 const QUESTION: Duration = Duration::from_secs(20);
 /// Profiles of other servers' users that are kept in memory.
 const PROFILES_KEPT: usize = 2_000;
+/// Files that are fetched at once.
+const FETCHES_AT_ONCE: usize = 4;
+/// Rooms that are remembered because nobody could tell more of them.
+const ROOMS_KEPT: usize = 1_000;
 
 /// What users of this server do elsewhere. Cheap to clone; all clones know of each other's journeys.
 #[derive(Clone)]
@@ -67,6 +76,12 @@ struct Inner {
     /// Moves when a room has become partial, or whole.
     partial: watch::Sender<u64>,
     profiles: Cache<OwnedUserId, reading::Kept>,
+    media: Library,
+    egress: Egress,
+    /// Places for files that are fetched: each is in memory.
+    fetches: Semaphore,
+    /// Rooms of whose past nobody could tell more, and when that was.
+    dry: Cache<OwnedRoomId, Instant>,
 }
 
 /// Who goes.
@@ -92,11 +107,23 @@ pub struct Aim {
 impl Journeys {
     /// Goes nowhere yet.
     #[must_use]
-    pub fn new(store: Store, peers: Peers) -> Journeys {
+    pub fn new(store: Store, peers: Peers, media: Library, egress: Egress) -> Journeys {
         let (partial, _) = watch::channel(0);
         let profiles = Cache::new(PROFILES_KEPT);
         let (rooms, under_way) = (Turns::default(), Mutex::default());
-        Journeys(Arc::new(Inner { store, peers, rooms, under_way, partial, profiles }))
+        let (fetches, dry) = (Semaphore::new(FETCHES_AT_ONCE), Cache::new(ROOMS_KEPT));
+        Journeys(Arc::new(Inner {
+            store,
+            peers,
+            rooms,
+            under_way,
+            partial,
+            profiles,
+            media,
+            egress,
+            fetches,
+            dry,
+        }))
     }
 
     /// Lets a journey go on when who waits for it has gone.

@@ -6,7 +6,7 @@ use crate::peers::{Said, Unanswered};
 
 /// Why one server did not help.
 #[derive(Debug)]
-pub(super) enum Setback {
+pub(crate) enum Setback {
     /// Another may.
     Server(Unanswered),
     /// It is over, whomever one asks.
@@ -32,22 +32,22 @@ impl From<Error> for Setback {
 
 impl Setback {
     /// What came is no answer to what was asked.
-    pub(super) fn nonsense(why: impl Into<String>) -> Setback {
+    pub(crate) fn nonsense(why: impl Into<String>) -> Setback {
         Setback::Server(Unanswered::Silent(why.into()))
     }
 }
 
 /// Those that did not help.
 #[derive(Debug, Default)]
-pub(super) struct Tried(Vec<Unanswered>);
+pub(crate) struct Tried(Vec<Unanswered>);
 
 impl Tried {
-    pub(super) fn note(&mut self, why: Unanswered) {
+    pub(crate) fn note(&mut self, why: Unanswered) {
         self.0.push(why);
     }
 
     /// The error that says most; `nobody`: there was no one to ask.
-    pub(super) fn error(self, nobody: Error) -> Error {
+    pub(crate) fn error(self, nobody: Error) -> Error {
         let rank = |why: &Unanswered| match why {
             Unanswered::Refused(said) => refusal_rank(said),
             Unanswered::Barred => 4,

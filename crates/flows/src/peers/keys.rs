@@ -12,7 +12,11 @@ use std::{
 
 use base::{Reply, UnixMs};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, future::join_all, stream};
+use futures_util::{
+    StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream,
+};
 use http::Method;
 use parking_lot::Mutex;
 use protocol::server_keys::{Key, PUBLISHED_BYTES_MAX, Published, Retired};
@@ -142,7 +146,10 @@ impl Keyring {
             let got = self.ask_notaries(&left, needs).await;
             left.retain(|server| !got.contains(*server));
         }
-        let each = left.into_iter().map(|server| self.read(server, needs));
+        let mut each: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(left.len());
+        for server in left {
+            each.push(Box::pin(self.read(server, needs)));
+        }
         stream::iter(each).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     }
 

@@ -4,7 +4,7 @@ mod account;
 mod appservice;
 pub(crate) mod media;
 mod moderation;
-mod query;
+pub(crate) mod query;
 mod rooms;
 mod sync;
 #[cfg(test)]

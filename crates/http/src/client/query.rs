@@ -48,7 +48,7 @@ pub(super) fn flag(asked: &Asked, name: &str) -> Reply<bool> {
 }
 
 /// A room id, first in the path.
-pub(super) fn room_id(asked: &Asked) -> Reply<ruma::OwnedRoomId> {
+pub(crate) fn room_id(asked: &Asked) -> Reply<ruma::OwnedRoomId> {
     ruma::OwnedRoomId::try_from(asked.arg(0)).map_err(|_| Error::invalid_param("not a room id"))
 }
 

@@ -45,8 +45,10 @@ pub(super) fn enter(view: &View, id: &RoomId, server: &ServerName) -> Reply<Room
 /// # Errors
 /// 403 `M_FORBIDDEN`.
 pub(super) fn check_acl(view: &View, room: Room, server: &ServerName) -> Reply<()> {
-    let _ = (view, room, server);
-    Ok(())
+    if rooms::acl::admits(view, room, server)? {
+        return Ok(());
+    }
+    Err(Error::forbidden("Your server is kept out of this room."))
 }
 
 fn outside() -> Error {

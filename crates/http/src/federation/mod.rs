@@ -6,6 +6,8 @@ mod admission;
 mod handshake;
 mod keys;
 mod reading;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
 /// All endpoints of the Server-Server API.

@@ -40,6 +40,22 @@ impl Pdu {
         Ok(())
     }
 
+    /// Takes over what another server signed of this event, from the copy that it gave back. False: it did not sign it.
+    pub fn take_signatures(&mut self, copy: &Pdu, server: &ServerName) -> bool {
+        type Signatures = Map<String, Value>;
+        let theirs: Option<Signatures> = serde_json::from_str(&copy.signatures).ok();
+        let theirs = theirs.and_then(|mut all| all.remove(server.as_str()));
+        let theirs = theirs.filter(|keys| keys.as_object().is_some_and(|keys| !keys.is_empty()));
+        let own: Option<Signatures> = serde_json::from_str(&self.signatures).ok();
+        let (Some(theirs), Some(mut all)) = (theirs, own) else { return false };
+        all.insert(server.to_string(), theirs);
+        let Ok(text) = json::canonical(&Value::Object(all).to_string(), false) else {
+            return false;
+        };
+        self.signatures = text;
+        true
+    }
+
     /// The event as it is proposed to the server that is to hash, name and sign it (spec: Server-Server API,
     /// `GET /make_join`): without `hashes`, `signatures` and `event_id`.
     #[must_use]
@@ -95,6 +111,10 @@ mod tests {
             let public = crate::key::tests::public(&key(seed));
             assert!(read.signature_holds(&version, server, "ed25519:k", &public), "{server}");
         }
+        let mut taken = before.clone();
+        assert!(taken.take_signatures(&pdu, server_name!("here")));
+        assert_eq!(taken.signatures, pdu.signatures);
+        assert!(!taken.take_signatures(&before, server_name!("here")));
         let mut broken = before;
         broken.signatures = r#"{"here":1}"#.to_owned();
         assert!(broken.sign_also(&version, server_name!("here"), &key(2)).is_err());
@@ -108,8 +128,15 @@ mod tests {
         let mut keys: Vec<&String> = value.as_object().unwrap().keys().collect();
         keys.sort();
         let expected = [
-            "auth_events", "content", "depth", "origin_server_ts", "prev_events", "room_id",
-            "sender", "state_key", "type",
+            "auth_events",
+            "content",
+            "depth",
+            "origin_server_ts",
+            "prev_events",
+            "room_id",
+            "sender",
+            "state_key",
+            "type",
         ];
         assert_eq!(keys, expected);
     }

@@ -1,7 +1,7 @@
 //! A user of this server is invited elsewhere (`PUT /invite`).
 
 use base::{Error, Reply};
-use protocol::{Pdu, version::room_id_is_create_id};
+use protocol::Pdu;
 use ruma::{RoomVersionId, UserId};
 use store::{Tx, room, user};
 
@@ -19,7 +19,7 @@ pub struct Invite<'a> {
     pub pdu: &'a Pdu,
     /// What is shown of the room, see [`super::stripped`].
     pub stripped: &'a str,
-    /// The room's create event, if that is shown.
+    /// The room's create event, if that is shown whole.
     pub create: Option<&'a Pdu>,
 }
 
@@ -28,7 +28,7 @@ pub struct Invite<'a> {
 /// # Errors
 /// 400 `M_INVALID_PARAM`.
 pub fn check(tx: &store::View, invite: &Invite<'_>) -> Reply<()> {
-    let Invite { pdu, create, version, .. } = invite;
+    let Invite { pdu, create, .. } = invite;
     let target = pdu.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok());
     if !target.is_some_and(|id| user::is_local(tx, id)) {
         return Err(Error::invalid_param("the invited user is not of this server"));
@@ -36,9 +36,6 @@ pub fn check(tx: &store::View, invite: &Invite<'_>) -> Reply<()> {
     match create {
         Some(create) if create.kind != "m.room.create" || create.room_id != pdu.room_id => {
             Err(Error::invalid_param("the create event is of another room"))
-        }
-        None if room_id_is_create_id(version) => {
-            Err(Error::invalid_param("the create event is not among what is shown of the room"))
         }
         _ => Ok(()),
     }

@@ -66,7 +66,8 @@ fn check(view: &View, user: &UserId, rules: &JoinRules) -> Reply<()> {
         }
     }
     if unknown {
-        let text = "This server is not in the rooms whose members may join, so that it cannot tell.";
+        let text =
+            "This server is not in the rooms whose members may join, so that it cannot tell.";
         return Err(Error::refused(400, "M_UNABLE_TO_AUTHORISE_JOIN", text));
     }
     Err(Error::forbidden("You are in none of the rooms whose members may join."))

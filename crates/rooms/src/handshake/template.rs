@@ -67,8 +67,7 @@ pub(super) fn template(
         }
     };
     // Signed, because the rules ask whether the server signed that lets a user into a restricted room.
-    let pdu =
-        draft.sign_sticky(&version, view.server_name(), view.signing_key(), named, None)?;
+    let pdu = draft.sign_sticky(&version, view.server_name(), view.signing_key(), named, None)?;
     let verdict = authorize(ground::rules(&version)?, &state, &pdu);
     state.settle()?;
     match verdict {

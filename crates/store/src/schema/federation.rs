@@ -113,8 +113,8 @@ pub struct Received {
 pub struct Transaction {
     /// As its server named it.
     pub id: String,
-    /// The events of it that were not taken, and why.
-    pub refused: Vec<(String, String)>,
+    /// Its events, with the reason where one was not taken.
+    pub events: Vec<(String, Option<String>)>,
 }
 
 stored!(Turn, Partial, Judged, Staged, Received);

@@ -22,6 +22,7 @@ mod timed;
 pub use account::*;
 pub use appservice::*;
 pub use authority::*;
+pub use destinations::*;
 pub use federation::*;
 pub use media::*;
 pub use moderation::*;

@@ -3,7 +3,7 @@
 use base::Reply;
 use http::Method;
 
-use super::{give_up, patience, serve::serve};
+use super::{fetch, give_up, patience, serve::serve};
 use crate::{
     answer::Raw,
     asked::Asked,
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn download(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Raw> {
+    fetch(&outside, &asked).await?;
     let give_up = give_up(outside.stop, patience(&asked)?);
     let mut file = outside.media.find(asked.arg(0), asked.arg(1), give_up).await?;
     if !asked.arg(2).is_empty() {

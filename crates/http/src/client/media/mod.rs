@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::{
     asked::Asked,
     handler::{Caller, Routes},
-    outside::Stop,
+    outside::{Outside, Stop},
 };
 
 /// The routes of this area.
@@ -39,6 +39,19 @@ pub(crate) fn routes() -> Routes {
 /// Endpoints with [`crate::Auth::Required`] have one.
 fn proven(caller: Option<Caller>) -> Reply<Caller> {
     caller.ok_or_else(|| Error::refused(401, "M_MISSING_TOKEN", "missing access token"))
+}
+
+/// Sees to it that media of another server is here: server and id are the first arguments of the path.
+async fn fetch(outside: &Outside, asked: &Asked) -> Reply<()> {
+    let (origin, media_id) = (asked.arg(0), asked.arg(1));
+    let settings = &outside.settings;
+    if origin == settings.server_name || !settings.federation_enabled {
+        return Ok(());
+    }
+    if outside.media.holds(origin, media_id).await? {
+        return Ok(());
+    }
+    outside.journeys.fetch_media(origin, media_id, settings.max_upload).await
 }
 
 /// How long a client waits for media that is not uploaded yet, if it does not say.

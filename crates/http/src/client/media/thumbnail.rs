@@ -4,7 +4,7 @@ use base::{Error, Reply};
 use http::Method;
 use media::Wanted;
 
-use super::{give_up, patience, serve::serve};
+use super::{fetch, give_up, patience, serve::serve};
 use crate::{
     answer::Raw,
     asked::Asked,
@@ -22,8 +22,9 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn thumbnail(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Raw> {
-    let give_up = give_up(outside.stop, patience(&asked)?);
     let wanted = wanted(&asked)?;
+    fetch(&outside, &asked).await?;
+    let give_up = give_up(outside.stop, patience(&asked)?);
     let file = outside.media.thumbnail(asked.arg(0), asked.arg(1), wanted, give_up).await?;
     serve(&outside.media, &file, &asked).await
 }

@@ -112,7 +112,8 @@ async fn knock(
     caller: Caller,
     request: knock_room::v3::Request,
 ) -> Reply<knock_room::v3::Response> {
-    let Target { asked, id, via } = resolve(&outside, request.room_id_or_alias, request.via).await?;
+    let Target { asked, id, via } =
+        resolve(&outside, request.room_id_or_alias, request.via).await?;
     let (user, at, why) = (caller.user, id.clone(), request.reason.clone());
     let far = is_far(&outside);
     let knocked = outside.store.write(Some(lane(id.as_str())), move |tx| {

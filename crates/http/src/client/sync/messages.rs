@@ -1,11 +1,15 @@
 //! `GET /rooms/{roomId}/messages`, `…/context/{eventId}` and `…/event/{eventId}`; the old
 //! `GET /events/{eventId}`.
 
-use ::sync::{filter::RoomEvents, messages::Page};
+use ::sync::{
+    filter::RoomEvents,
+    messages::{Page, Read},
+};
 use base::Reply;
+use flows::journey::past;
 use http::Method;
 use ruma::api::client::filter::RoomEventFilter;
-use store::View;
+use store::{Direction, View};
 
 use crate::{
     answer::Json,
@@ -15,6 +19,7 @@ use crate::{
         reader,
     },
     handler::{Around, Auth, Caller, Routes},
+    outside::Outside,
 };
 
 /// Events of a page when the client does not say (spec).
@@ -22,7 +27,7 @@ const LIMIT_DEFAULT: usize = 10;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .raw_read(
+        .raw_flow(
             Method::GET,
             &["/_matrix/client/v3/rooms/{roomId}/messages"],
             Auth::Required,
@@ -56,19 +61,37 @@ fn filter(asked: &Asked) -> Reply<RoomEvents> {
     RoomEvents::parse(&text)
 }
 
-fn messages(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
+/// A flow, because where what is here ends, other servers are asked for what was before.
+async fn messages(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Json> {
     let caller = known(caller)?;
-    let filter = filter(&asked)?;
+    let id = room_id(&asked)?;
+    let backward = direction(&asked, None)? == Direction::Backward;
+    let (reader, question) = (caller.clone(), asked.clone());
+    let first = outside.store.read(move |view| {
+        let read = page(view, &reader, &question)?;
+        let gaps = if backward { past::gaps(view, read.room, read.span)? } else { Vec::new() };
+        Ok((read.body, gaps))
+    });
+    let (body, gaps) = first.await?;
+    if gaps.is_empty() || !outside.journeys.look_back(&id, gaps).await? {
+        return Ok(body.into());
+    }
+    let again = outside.store.read(move |view| Ok(page(view, &caller, &asked)?.body));
+    again.await.map(Json::from)
+}
+
+fn page(view: &View, caller: &Caller, asked: &Asked) -> Reply<Read> {
+    let filter = filter(asked)?;
     let default = filter.limit.unwrap_or(LIMIT_DEFAULT);
     let page = Page {
-        room_id: &room_id(&asked)?,
-        from: token(&asked, "from")?,
-        to: token(&asked, "to")?,
-        direction: direction(&asked, None)?,
-        limit: limit(&asked, default)?,
+        room_id: &room_id(asked)?,
+        from: token(asked, "from")?,
+        to: token(asked, "to")?,
+        direction: direction(asked, None)?,
+        limit: limit(asked, default)?,
         filter: &filter,
     };
-    ::sync::messages::messages(view, &reader(&caller), &page).map(Json::from)
+    ::sync::messages::read(view, &reader(caller), &page)
 }
 
 fn context(view: &View, _: Around<'_>, caller: Option<Caller>, asked: Asked) -> Reply<Json> {

@@ -30,8 +30,13 @@ fn all(
 ) -> Reply<get_public_rooms::v1::Response> {
     let get_public_rooms::v1::Request { limit, since, room_network, .. } = request;
     let since = since.as_deref();
-    let query =
-        Query { server: None, network: room_network, filter: Filter::default(), since, limit: count(limit) };
+    let query = Query {
+        server: None,
+        network: room_network,
+        filter: Filter::default(),
+        since,
+        limit: count(limit),
+    };
     let page = page(view, around, &query)?;
     let mut response = get_public_rooms::v1::Response::new();
     response.total_room_count_estimate = UInt::new(page.total as u64);

@@ -18,6 +18,9 @@ pub(super) fn routes() -> Routes {
 }
 
 fn event(view: &View, origin: Origin, request: get_event::v1::Request) -> Reply<Json> {
+    if let Some(stored) = store::event::load_id(view, &request.event_id)? {
+        admission::check_acl(view, stored.row.room, &origin.server)?;
+    }
     let pdu = sync::ancestors::one(view, &origin.server, &request.event_id)?;
     Ok(transaction(view, &[pdu]))
 }

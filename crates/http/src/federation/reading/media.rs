@@ -29,9 +29,11 @@ pub(super) fn routes() -> Routes {
         "/_matrix/federation/v1/media/thumbnail/{mediaId}",
         "/_matrix/federation/unstable/org.matrix.msc3916.v2/media/thumbnail/{mediaId}",
     ];
-    Routes::default()
-        .raw_server_flow(Method::GET, &DOWNLOAD, download)
-        .raw_server_flow(Method::GET, &THUMBNAIL, thumbnail)
+    Routes::default().raw_server_flow(Method::GET, &DOWNLOAD, download).raw_server_flow(
+        Method::GET,
+        &THUMBNAIL,
+        thumbnail,
+    )
 }
 
 async fn download(outside: Outside, _: Origin, asked: Asked) -> Reply<Raw> {

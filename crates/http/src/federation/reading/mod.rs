@@ -10,8 +10,6 @@ mod media;
 mod openid;
 mod query;
 mod state;
-#[cfg(test)]
-mod tests;
 
 use crate::Routes;
 

@@ -12,8 +12,6 @@ pub(super) fn routes() -> Routes {
 }
 
 fn holder(view: &View, _: Anyone, request: Request) -> Reply<Response> {
-    let unknown = || {
-        Error::refused(401, "M_UNKNOWN_TOKEN", "Access token unknown or expired")
-    };
+    let unknown = || Error::refused(401, "M_UNKNOWN_TOKEN", "Access token unknown or expired");
     openid::holder(view, &request.access_token)?.map(Response::new).ok_or_else(unknown)
 }

@@ -46,6 +46,7 @@ pub(super) fn all() -> Vec<Sample> {
         timed(),
         moderation(),
         federation(),
+        destinations(),
         peers(),
     ]
     .into_iter()
@@ -436,7 +437,7 @@ fn federation() -> Vec<Sample> {
     let partial = Partial { join: Event(B), via: server(), servers: [server()].into() };
     let judged = |why| Judged { why, rule: text("5: not joined") };
     let staged = Staged { origin: server(), at: AT, pdu: text("{}") };
-    let transaction = Transaction { id: text("t"), refused: vec![(text("$e"), text("no"))] };
+    let transaction = Transaction { id: text("t"), events: vec![(text("$e"), Some(text("no"))), (text("$f"), None)] };
     let received = Received { transactions: vec![transaction] };
     vec![
         sample(&SERVERS, 1, (Room(A), server()), B),
@@ -448,6 +449,35 @@ fn federation() -> Vec<Sample> {
         sample(&STAGED, 1, (Room(A), B), staged),
         sample(&REDACTIONS_TO_COME, 1, (Room(A), text("$e")), Event(B)),
         sample(&RECEIVED, 1, (server(),), received),
+    ]
+}
+
+fn destinations() -> Vec<Sample> {
+    let server = || text("b.example");
+    let parcel = Parcel {
+        number: 6,
+        at: AT,
+        upto: Seq(B),
+        events: vec![Event(A), Event(300)],
+        edus: vec![text("{}")],
+        messages: vec![Seq(A)],
+    };
+    let sending = Destination {
+        stream: A,
+        next: 7,
+        upto: Seq(A),
+        sending: Some(parcel),
+        failures: 3,
+        retry: AT,
+    };
+    let idle = Destination { sending: None, ..sending.clone() };
+    vec![
+        sample(&DESTINATIONS, 1, (server(),), sending),
+        sample(&DESTINATIONS, 2, (server(),), idle),
+        sample(&OUTBOX, 1, (server(), Seq(B)), text("{}")),
+        sample(&DEVICE_CHANGES, 1, (User(A), Seq(B)), text("DEV")),
+        sample(&SPOKEN_FOR, 1, (Event(A),), ()),
+        sample(&HEARD, 1, (server(), B), text("m1")),
     ]
 }
 

@@ -1,0 +1,191 @@
+//! What happened in a room before this server came, asked for when somebody looks that far back (spec: Server-Server API,
+//! "Backfilling and retrieving missing events").
+//!
+//! Where to go on stands in `GAPS`: events that others name and that are not here. So it works page by page, and over
+//! restarts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use base::{Event, Reply, Room, Seq};
+use protocol::Pdu;
+use rooms::remote;
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UInt,
+    api::federation::backfill::get_backfill,
+};
+use store::{Lane, View, event, room, schema::GAPS};
+
+use super::{
+    Journeys,
+    arrival::{self, Into},
+    in_turn,
+    setback::Setback,
+};
+use crate::peers::Patience;
+
+/// Events asked for at once.
+const EVENTS: u32 = 100;
+/// And taken: servers may send some more.
+const EVENTS_MAX: usize = 500;
+/// Gaps of one room that are looked at.
+const GAPS_MAX: usize = 500;
+/// Events that one request begins at (spec: none; the URL must stay short).
+const BEGIN_MAX: usize = 20;
+/// Servers asked for one stretch of the past.
+const SERVERS: usize = 3;
+/// How long who scrolls waits; what comes later is there for the next who does.
+const WAIT: Duration = Duration::from_secs(10);
+/// For one server.
+const ANSWER: Duration = Duration::from_secs(8);
+/// How long a room is left alone in which nobody had anything.
+const DRY: Duration = Duration::from_secs(60);
+/// Auth events that are asked for one by one.
+const AUTH_MAX: usize = 50;
+
+/// The events that are missing behind what a stretch of a room's timeline shows, oldest first: those that events in the span
+/// (behind the first position, up to the second) follow.
+///
+/// # Errors
+/// Faults.
+pub fn gaps(view: &View, room: Room, span: (Seq, Seq)) -> Reply<Vec<OwnedEventId>> {
+    let rows: Vec<((Room, String), Event)> = view.under(&GAPS, (room,), GAPS_MAX)?;
+    let mut found: BTreeMap<Seq, Vec<OwnedEventId>> = BTreeMap::new();
+    for ((_, id), citing) in rows {
+        let (Some(at), Ok(id)) = (event::order(view, citing)?, OwnedEventId::try_from(id)) else {
+            continue;
+        };
+        if at > span.0 && at <= span.1 {
+            found.entry(at).or_default().push(id);
+        }
+    }
+    Ok(found.into_values().flatten().take(BEGIN_MAX).collect())
+}
+
+/// A room whose past is asked for.
+struct Past {
+    into: Into,
+    servers: Vec<OwnedServerName>,
+    /// Those that are still missing.
+    begin: Vec<OwnedEventId>,
+}
+
+impl Journeys {
+    /// Asks other servers for what is missing in a room, from these events backward. Says whether something has come, after at most
+    /// ten seconds.
+    ///
+    /// # Errors
+    /// Faults.
+    pub async fn look_back(&self, room: &RoomId, missing: Vec<OwnedEventId>) -> Reply<bool> {
+        if self.0.dry.get(room).is_some_and(|since| since.elapsed() < DRY) {
+            return Ok(false);
+        }
+        let (journey, id) = (self.clone(), room.to_owned());
+        let way = self.go(async move { journey.fetch_past(id, missing).await });
+        tokio::time::timeout(WAIT, way).await.unwrap_or(Ok(false))
+    }
+
+    async fn fetch_past(&self, id: OwnedRoomId, missing: Vec<OwnedEventId>) -> Reply<bool> {
+        let _turn = self.0.rooms.take(&format!("past {id}")).await;
+        let Some(past) = self.past_of(id.clone(), missing).await? else { return Ok(true) };
+        let servers = past.servers.clone();
+        match self.try_each(servers, |server| self.past_from(server, &past)).await {
+            Ok(placed) => Ok(placed > 0),
+            Err(no) => {
+                tracing::info!(room = %id, %no, "nobody tells the past of a room");
+                self.0.dry.insert(id, Instant::now());
+                Ok(false)
+            }
+        }
+    }
+
+    /// `None`: somebody else has just fetched it.
+    async fn past_of(&self, id: OwnedRoomId, missing: Vec<OwnedEventId>) -> Reply<Option<Past>> {
+        let (store, peers) = (self.0.store.clone(), self.0.peers.clone());
+        let read = self.0.store.read(move |view| {
+            let Some(room) = room::find(view, &id)? else { return Ok(None) };
+            if !room::is_resident(view, room)? {
+                return Ok(None);
+            }
+            let mut begin = Vec::new();
+            for missing in missing {
+                if view.has(&GAPS, (room, missing.as_str().to_owned()))? {
+                    begin.push(missing);
+                }
+            }
+            if begin.is_empty() {
+                return Ok(None);
+            }
+            let info = room::info(view, room)?;
+            let version = RoomVersionId::try_from(info.version.as_str())
+                .map_err(|e| base::Error::fault(format!("room {room}: {e}")))?;
+            let known = room::servers(view, room)?;
+            let creator = event::load(view, info.create)?.row.sender;
+            let creator = store::user::id(view, creator)?.server_name().to_owned();
+            // Who made the room is likely to know how it began.
+            let named = known.iter().filter_map(|name| OwnedServerName::try_from(&**name).ok());
+            let first = Some(creator).filter(|server| known.contains(server.as_str()));
+            let mut servers = in_turn(view.server_name(), first.into_iter().chain(named));
+            servers.truncate(SERVERS);
+            Ok(Some((room, id, version, servers, begin)))
+        });
+        let Some((room, id, version, servers, begin)) = read.await? else { return Ok(None) };
+        let into = Into { store, peers, room, id, version };
+        Ok(Some(Past { into, servers, begin }))
+    }
+
+    async fn past_from(&self, server: OwnedServerName, past: &Past) -> Result<usize, Setback> {
+        let into = &past.into;
+        let limit = UInt::from(EVENTS);
+        let ask = get_backfill::v1::Request::new(into.id.clone(), past.begin.clone(), limit);
+        let patience = Patience { timeout: ANSWER, insist: false, ..Patience::default() };
+        let mut answer = self.0.peers.request(&server, ask, patience).await?.pdus;
+        answer.truncate(EVENTS_MAX);
+        let checked = self.0.peers.check(&into.version, answer).await;
+        let of_room = |pdu: &Pdu| pdu.room_id == into.id;
+        let pdus = newest_first(checked.into_iter().flatten().filter(of_room).collect());
+        let Some(oldest) = pdus.last() else {
+            return Err(Setback::nonsense("it has nothing of before"));
+        };
+        let before = match oldest.kind.as_str() {
+            "m.room.create" => Vec::new(),
+            _ => self.state_before(&server, into, &oldest.event_id).await?,
+        };
+        self.learn_auth(&server, into, &pdus).await?;
+        let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
+        let placed =
+            self.0.store.write(Some(lane), move |tx| remote::look_back(tx, room, &pdus, &before));
+        match placed.await?.value {
+            0 => Err(Setback::nonsense("nothing of what it told has a place here")),
+            placed => Ok(placed),
+        }
+    }
+
+    /// Learns what authorises these events and is neither here nor among them.
+    async fn learn_auth(
+        &self,
+        server: &OwnedServerName,
+        into: &Into,
+        pdus: &[Pdu],
+    ) -> Result<(), Setback> {
+        let among: BTreeSet<&OwnedEventId> = pdus.iter().map(|pdu| &pdu.event_id).collect();
+        let named: BTreeSet<&OwnedEventId> = pdus.iter().flat_map(|p| &p.auth_events).collect();
+        let named = named.difference(&among).map(|id| (*id).clone()).collect();
+        let mut missing = arrival::missing(&self.0.store, named).await?;
+        missing.truncate(AUTH_MAX);
+        if !missing.is_empty() {
+            let told = self.one_by_one(server, missing).await;
+            into.learn(told).await?;
+        }
+        Ok(())
+    }
+}
+
+/// By depth: what follows another event is deeper than that.
+fn newest_first(mut pdus: Vec<Pdu>) -> Vec<Pdu> {
+    pdus.sort_by(|a, b| (b.depth, b.origin_server_ts).cmp(&(a.depth, a.origin_server_ts)));
+    pdus.dedup_by(|a, b| a.event_id == b.event_id);
+    pdus
+}

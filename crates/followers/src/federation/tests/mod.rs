@@ -1,0 +1,3 @@
+mod ephemeral;
+mod events;
+mod world;
