@@ -11,6 +11,7 @@
     reason = "a simulation that cannot go on ends the test, and that is its way to say so"
 )]
 
+mod agreement;
 mod dice;
 mod disk;
 mod ledger;

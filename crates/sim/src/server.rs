@@ -1,8 +1,11 @@
 //! One server: the real one, on a simulated disk and clock, that can crash and come back.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use accounts::{Cost, Hasher, account::New, device::Login};
@@ -12,9 +15,11 @@ use bytes::Bytes;
 use egress::Egress;
 use flows::{
     appservice::Bridges,
+    inbound::Inbound,
     journey::{self, Journeys},
     peers::{self, Peers},
 };
+use followers::federation::{self, Federation};
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, OwnedUserId};
 use store::{Scheduler, Store};
@@ -34,6 +39,9 @@ use crate::{
 
 /// When the world begins: the last second of 2025.
 const EPOCH_MS: u64 = 1_767_225_599_000;
+
+/// After a failing disk kept a process from going on with what waited.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server, running or not.
 pub struct Server {
@@ -65,6 +73,8 @@ struct Running {
     /// Turns true when it crashes.
     gone: watch::Sender<bool>,
     tasks: Vec<AbortHandle>,
+    inbound: Inbound,
+    telling: Federation,
     /// Held so that nobody is told to stop.
     _stop: (watch::Sender<bool>, watch::Sender<bool>),
 }
@@ -128,7 +138,11 @@ impl Server {
         let peers = peers::Options { enabled: true, ..peers::Options::default() };
         let peers = Peers::with_wire(store.clone(), peers, Arc::new(line));
         let journeys = Journeys::new(store.clone(), peers.clone());
-        let outside = outside(&store, peers, journeys.clone(), stop);
+        let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
+        let wire = Arc::new(federation::Network::new(peers.clone(), store.clone()));
+        let telling = federation::Outlet { store: store.clone(), wire, alone: true };
+        let telling = Federation::start(telling);
+        let outside = outside(&store, peers, journeys.clone(), inbound.clone(), stop);
         let routes = althing_http::client::routes().and(althing_http::federation::routes());
         let local = Local::new(routes, outside).unwrap();
         let mut tasks = Vec::new();
@@ -138,9 +152,26 @@ impl Server {
         }
         let completion = journey::completion::run(journeys, stopped.clone());
         tasks.push(tokio::spawn(completion).abort_handle());
+        let resumed = inbound.clone();
+        let resume = async move {
+            while resumed.resume().await.is_err() {
+                sleep(RESUME_PAUSE).await;
+            }
+        };
+        tasks.push(tokio::spawn(resume).abort_handle());
         let gone = watch::Sender::new(false);
         let stop = (stop_rim, stop_followers);
-        state.running = Some(Running { store, local, mounted, alive, gone, tasks, _stop: stop });
+        state.running = Some(Running {
+            store,
+            local,
+            mounted,
+            alive,
+            gone,
+            tasks,
+            inbound,
+            telling,
+            _stop: stop,
+        });
     }
 
     /// The process ends at once, wherever it is.
@@ -151,6 +182,12 @@ impl Server {
         running.alive.store(false, Ordering::Relaxed);
         running.tasks.iter().for_each(AbortHandle::abort);
         running.gone.send_replace(true);
+        // They reach nothing any more, neither disk nor network: this is only so that they end.
+        let Running { inbound, telling, .. } = running;
+        tokio::spawn(async move {
+            inbound.stop().await;
+            telling.stop().await;
+        });
     }
 
     /// Everything written so far is on its disk, whatever the disk's habits.
@@ -248,7 +285,13 @@ fn idle() -> &'static Idle {
     })
 }
 
-fn outside(store: &Store, peers: Peers, journeys: Journeys, stop: Stop) -> Outside {
+fn outside(
+    store: &Store,
+    peers: Peers,
+    journeys: Journeys,
+    inbound: Inbound,
+    stop: Stop,
+) -> Outside {
     let mut settings = Settings::new(store.server_name().to_owned());
     settings.rate_limits = false;
     settings.presence = false;
@@ -260,6 +303,7 @@ fn outside(store: &Store, peers: Peers, journeys: Journeys, stop: Stop) -> Outsi
         media: media::Library::new(store.clone(), idle.blobs.clone()),
         peers,
         journeys,
+        inbound,
         previews: None,
         finder: Finder::new(idle.index.clone()),
         mail: None,

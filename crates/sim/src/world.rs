@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use crate::{
+    agreement,
     dice::Dice,
     disk::{Disk, Habits},
     ledger,
@@ -213,6 +214,8 @@ impl World {
             });
             broken.extend(found.unwrap_or_else(|e| vec![format!("{}: {e}", server.name)]));
         }
+        let agreed = agreement::check(&self.servers, &rooms);
+        broken.extend(agreed.unwrap_or_else(|e| vec![format!("no agreement: {e}")]));
         let told = watchers.iter().flat_map(|(_, watcher)| watcher.told.values()).map(Vec::len);
         Outcome {
             broken,

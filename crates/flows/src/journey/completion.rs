@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base::{Event, Reply, Room};
@@ -19,7 +19,7 @@ use store::{
     Lane, event, room,
     schema::{PARTIAL, Partial},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Journeys,
