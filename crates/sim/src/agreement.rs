@@ -21,7 +21,7 @@ use crate::{
 const SERVERS_MAX: usize = 1_000;
 
 /// What is broken between these servers.
-pub fn check(servers: &[Arc<Server>], rooms: &[String]) -> Reply<Vec<String>> {
+pub(crate) fn check(servers: &[Arc<Server>], rooms: &[String]) -> Reply<Vec<String>> {
     let stores: Vec<Store> = servers.iter().filter_map(|server| server.store()).collect();
     let mut broken = Vec::new();
     for id in rooms {
@@ -122,7 +122,8 @@ impl Standing {
         for member in state::list(view, root, state::Part::Only("m.room.member"))? {
             let stored = event::load(view, member)?;
             let target = stored.row.state_key.as_deref().unwrap_or_default();
-            if target.split_once(':').is_none_or(|(_, server)| server != of.server_name().as_str()) {
+            if target.split_once(':').is_none_or(|(_, server)| server != of.server_name().as_str())
+            {
                 continue;
             }
             let how = room::standing(&stored);

@@ -39,7 +39,7 @@ const USUAL_MS: u64 = 40;
 const SLOW_MS: u64 = 4_000;
 
 /// The network of a run.
-pub struct Network {
+pub(crate) struct Network {
     weather: Weather,
     /// Nothing fails any more.
     calm: AtomicBool,
@@ -52,35 +52,44 @@ pub struct Network {
 impl Network {
     /// A network without servers.
     #[must_use]
-    pub fn new(weather: Weather, trace: Trace) -> Arc<Network> {
+    pub(crate) fn new(weather: Weather, trace: Trace) -> Arc<Network> {
         let (calm, servers, cut) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
         Arc::new(Network { weather, calm, servers, cut, trace })
     }
 
     /// A server can be reached from now on.
-    pub fn add(&self, server: &Arc<Server>) {
+    pub(crate) fn add(&self, server: &Arc<Server>) {
         self.servers.lock().insert(server.name.clone(), Arc::downgrade(server));
     }
 
     /// All ways are open, and nothing is lost.
-    pub fn calm_down(&self) {
+    pub(crate) fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
         self.cut.lock().clear();
     }
 
     /// The way of one process of a server to all others.
-    pub fn line(self: &Arc<Self>, from: OwnedServerName, alive: Arc<AtomicBool>, dice: Dice) -> Line {
+    pub(crate) fn line(
+        self: &Arc<Self>,
+        from: OwnedServerName,
+        alive: Arc<AtomicBool>,
+        dice: Dice,
+    ) -> Line {
         Line { network: self.clone(), from, alive, dice: Mutex::new(dice) }
     }
 
     /// Cuts the way between two servers now and then, in one direction or in both.
-    pub async fn fall_apart(self: Arc<Self>, mut dice: Dice) {
+    pub(crate) async fn fall_apart(self: Arc<Self>, mut dice: Dice) {
         let names: Vec<OwnedServerName> = self.servers.lock().keys().cloned().collect();
         for _ in 0..self.weather.cuts {
             sleep(dice.ms(0, 15_000)).await;
-            let (Some(a), Some(b)) = (dice.pick(&names).cloned(), dice.pick(&names).cloned()) else {
+            let (Some(a), Some(b)) = (dice.pick(&names).cloned(), dice.pick(&names).cloned())
+            else {
                 return;
             };
+            if a == b {
+                continue;
+            }
             self.trace.note(format_args!("the way from {a} to {b} is cut"));
             let mut ways = vec![(a.clone(), b.clone())];
             if dice.chance(700) {
@@ -99,7 +108,7 @@ impl Network {
 }
 
 /// The way of one process to other servers.
-pub struct Line {
+pub(crate) struct Line {
     network: Arc<Network>,
     from: OwnedServerName,
     alive: Arc<AtomicBool>,

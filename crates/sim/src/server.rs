@@ -44,9 +44,9 @@ const EPOCH_MS: u64 = 1_767_225_599_000;
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server, running or not.
-pub struct Server {
+pub(crate) struct Server {
     /// Its name.
-    pub name: OwnedServerName,
+    pub(crate) name: OwnedServerName,
     seed: u64,
     /// How far its clock is ahead of the true time, in milliseconds.
     skew_ms: u64,
@@ -80,17 +80,17 @@ struct Running {
 }
 
 /// An account that was made, and logged in.
-pub struct Account {
+pub(crate) struct Account {
     /// The user.
-    pub id: OwnedUserId,
+    pub(crate) id: OwnedUserId,
     /// The access token.
-    pub token: String,
+    pub(crate) token: String,
 }
 
 impl Server {
     /// A server that does not run yet.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         seed: u64,
         index: usize,
         disk: Arc<Disk>,
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Starts it, if it does not run.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         let mut state = self.state.lock();
         if state.running.is_some() {
             return;
@@ -137,7 +137,9 @@ impl Server {
         let line = self.network.line(self.name.clone(), alive.clone(), dice);
         let peers = peers::Options { enabled: true, ..peers::Options::default() };
         let peers = Peers::with_wire(store.clone(), peers, Arc::new(line));
-        let journeys = Journeys::new(store.clone(), peers.clone());
+        let egress = Egress::new(egress::Options::default()).unwrap();
+        let media = media::Library::new(store.clone(), idle().blobs.clone());
+        let journeys = Journeys::new(store.clone(), peers.clone(), media, egress);
         let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
         let wire = Arc::new(federation::Network::new(peers.clone(), store.clone()));
         let telling = federation::Outlet { store: store.clone(), wire, alone: true };
@@ -175,7 +177,7 @@ impl Server {
     }
 
     /// The process ends at once, wherever it is.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         let Some(running) = self.state.lock().running.take() else { return };
         self.trace.note(format_args!("{} crashes", self.name));
         running.mounted.unmount();
@@ -191,14 +193,17 @@ impl Server {
     }
 
     /// Everything written so far is on its disk, whatever the disk's habits.
-    pub fn sync_disk(&self) {
+    pub(crate) fn sync_disk(&self) {
         if let Some(running) = &self.state.lock().running {
             running.mounted.sync();
         }
     }
 
     /// The response to a request; `None` if the server does not run, or crashes meanwhile.
-    pub async fn call(&self, request: http::Request<Bytes>) -> Option<http::Response<Bytes>> {
+    pub(crate) async fn call(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Option<http::Response<Bytes>> {
         let (local, mut gone) = {
             let state = self.state.lock();
             let running = state.running.as_ref()?;
@@ -213,12 +218,12 @@ impl Server {
 
     /// The store of the process, if it runs.
     #[must_use]
-    pub fn store(&self) -> Option<Store> {
+    pub(crate) fn store(&self) -> Option<Store> {
         self.state.lock().running.as_ref().map(|running| running.store.clone())
     }
 
     /// Makes an account with one device. Only where nothing fails yet.
-    pub async fn make_account(&self, name: &str) -> Account {
+    pub(crate) async fn make_account(&self, name: &str) -> Account {
         let name = Some(name.to_owned());
         let new = New { name, guest: false, password: None, admin: false, display_name: None };
         let store = self.store().unwrap();

@@ -12,20 +12,20 @@ use crate::{
 };
 
 /// What somebody was told.
-pub struct Watcher {
+pub(crate) struct Watcher {
     me: Arc<Person>,
     dice: Dice,
     trace: Trace,
     since: Option<String>,
     filter: String,
     /// Of each room, its events as told, gaps filled.
-    pub told: BTreeMap<String, Vec<String>>,
+    pub(crate) told: BTreeMap<String, Vec<String>>,
 }
 
 impl Watcher {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(me: Arc<Person>, seed: u64, trace: Trace) -> Watcher {
+    pub(crate) fn new(me: Arc<Person>, seed: u64, trace: Trace) -> Watcher {
         let mut dice = Dice::new(seed, &format!("{} watches", me.account.id));
         let limit = 1 + dice.below(12);
         let filter = json!({"room": {"timeline": {"limit": limit}}}).to_string();
@@ -35,7 +35,7 @@ impl Watcher {
     }
 
     /// Follows until it is told to stop.
-    pub async fn follow(mut self, mut stop: watch::Receiver<bool>) -> Watcher {
+    pub(crate) async fn follow(mut self, mut stop: watch::Receiver<bool>) -> Watcher {
         while !*stop.borrow() {
             let timeout = *self.dice.pick(&[0, 500, 30_000]).unwrap();
             let news = tokio::select! {
@@ -52,7 +52,7 @@ impl Watcher {
     }
 
     /// Asks until there is nothing new.
-    pub async fn catch_up(&mut self) {
+    pub(crate) async fn catch_up(&mut self) {
         while self.sync(0).await != Some(false) {
             sleep(AGAIN).await;
         }

@@ -253,11 +253,7 @@ async fn tell(store: &Store, origin: OwnedServerName, passing: Passing) -> Reply
 }
 
 /// How somebody is present, if that is their server's to say, and concerns anyone here.
-fn shown(
-    view: &View,
-    origin: &ServerName,
-    push: Push,
-) -> Reply<Option<Present>> {
+fn shown(view: &View, origin: &ServerName, push: Push) -> Reply<Option<Present>> {
     let Push { user_id, presence, status_msg, last_active_ago } = push;
     let Some(state) = PresenceState::parse(&presence) else { return Ok(None) };
     if user_id.server_name() != origin {

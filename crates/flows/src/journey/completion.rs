@@ -3,10 +3,7 @@
 //!
 //! Which rooms these are stands in `PARTIAL`, so that a restart forgets none.
 
-use std::{
-    collections::HashMap,
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use base::{Event, Reply, Room};
 use futures_util::{StreamExt as _, stream};
