@@ -437,7 +437,10 @@ fn federation() -> Vec<Sample> {
     let partial = Partial { join: Event(B), via: server(), servers: [server()].into() };
     let judged = |why| Judged { why, rule: text("5: not joined") };
     let staged = Staged { at: AT, pdu: text("{}") };
-    let transaction = Transaction { id: text("t"), events: vec![(text("$e"), Some(text("no"))), (text("$f"), None)] };
+    let transaction = Transaction {
+        id: text("t"),
+        events: vec![(text("$e"), Some(text("no"))), (text("$f"), None)],
+    };
     let received = Received { transactions: vec![transaction] };
     vec![
         sample(&SERVERS, 1, (Room(A), server()), B),
