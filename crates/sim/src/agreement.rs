@@ -75,6 +75,8 @@ fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec
     let is_there = resident(to, id)?.is_some();
     // From the end: was the other server in the room from there on without a break?
     let (mut stayed, mut joins_later) = (is_there, is_there);
+    // Counts once it is seen that the other took part before: a join whose answer was lost is none from its point of view.
+    let mut missing = Vec::new();
     for (at, number, event_id) in timeline.events.iter().rev() {
         let (own, message, around) = from.read_here(|view| {
             let stored = event::load(view, *number)?;
@@ -91,9 +93,18 @@ fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec
             let parsed = EventId::parse(event_id).ok();
             parsed.map(|id| event::find(view, &id)).transpose().map(Option::flatten)
         })?;
+        let placed = match has {
+            Some(event) => to.read_here(|view| event::order(view, event))?.is_some(),
+            None => false,
+        };
+        if !stayed {
+            missing.clear();
+        } else if placed && before.joined {
+            broken.append(&mut missing);
+        }
         let (name, other) = (from.server_name(), to.server_name());
         if own && stayed && before.joined && has.is_none() {
-            broken.push(format!("{event_id} of {name} never came to {other}"));
+            missing.push(format!("{event_id} of {name} never came to {other}"));
         }
         let may = |it: &Standing| {
             it.joined

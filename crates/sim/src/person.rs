@@ -298,7 +298,7 @@ impl Life {
                 let why = answer["errcode"].as_str().or(answer["event_id"].as_str()).unwrap_or("");
                 self.scene.trace.note(format_args!("{id} {what} {of}: {status} {why}"));
                 // They are logged in and know no way to be logged out.
-                if *status == 401 {
+                if *status == 401 && answer["errcode"] == "M_UNKNOWN_TOKEN" {
                     let wrong = format!("{id} is not known any more: {answer}");
                     self.scene.ledger.lock().wrong.push(wrong);
                 }

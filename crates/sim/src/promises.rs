@@ -88,8 +88,13 @@ pub(crate) fn told(
     }
     // What followed their last join, as it was told.
     let Some(since) = joins.last() else { return Ok(Err(format!("{id} joined, but when?"))) };
-    let wanted: Vec<&str> =
-        timeline.events.iter().filter(|(at, ..)| at >= since).map(|(.., id)| &**id).collect();
+    let mut wanted: Vec<&str> = Vec::new();
+    for (_, _, event) in timeline.events.iter().filter(|(at, ..)| at >= since) {
+        // What others did at the same time may lie behind the join and yet have happened before it.
+        if may_see(view, timeline, user, id, &joins, event)?.is_ok() {
+            wanted.push(event);
+        }
+    }
     let known: BTreeSet<&str> = wanted.iter().copied().collect();
     let got: Vec<&str> = told.iter().map(|id| &**id).filter(|id| known.contains(id)).collect();
     // A timeline may begin late; what lies before, clients ask for when somebody looks at it.
@@ -114,7 +119,9 @@ fn joins(view: &View, timeline: &Timeline, id: &UserId) -> Reply<Vec<Seq>> {
         let turn = room::turn(view, *at, &stored)?;
         let before = membership(view, turn.before, id)?;
         let after = membership(view, turn.after, id)?;
-        if before.as_deref() != Some("join") && after.as_deref() == Some("join") {
+        // One whose server lost what it was told of a join comes in once more, from its point of view for the first time.
+        let comes = before.as_deref() != Some("join") || joins.is_empty();
+        if comes && after.as_deref() == Some("join") {
             joins.push(*at);
         }
     }

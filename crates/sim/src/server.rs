@@ -10,7 +10,7 @@ use std::{
 
 use accounts::{Cost, Hasher, account::New, device::Login};
 use althing_http::{ClientInfo, Finder, Local, Outside, Settings, Stop};
-use base::UnixMs;
+use base::{Error, UnixMs};
 use bytes::Bytes;
 use egress::Egress;
 use flows::{
@@ -222,18 +222,31 @@ impl Server {
         self.state.lock().running.as_ref().map(|running| running.store.clone())
     }
 
-    /// Makes an account with one device. Only where nothing fails yet.
+    /// Makes an account with one device. Before anything crashes.
     pub(crate) async fn make_account(&self, name: &str) -> Account {
         let name = Some(name.to_owned());
         let new = New { name, guest: false, password: None, admin: false, display_name: None };
         let store = self.store().unwrap();
-        let made = store.write(None, move |tx| {
-            let (user, id) = accounts::account::register(tx, &new)?;
-            let login = Login { device: Some("D".into()), ..Login::default() };
-            let tokens = accounts::device::log_in(tx, user, &login)?.tokens;
-            Ok((id, tokens.access))
-        });
-        let (id, token) = made.await.unwrap().value;
+        let (id, token) = loop {
+            let new = new.clone();
+            let made = store.write(None, move |tx| {
+                let (user, id) = match accounts::account::register(tx, &new) {
+                    // A commit that failed may have been written.
+                    Err(Error::Refused(_)) => {
+                        let id = accounts::account::id_of(tx, new.name.as_deref().unwrap_or(""))?;
+                        let user = store::user::intern(tx, &id)?;
+                        (user, id)
+                    }
+                    made => made?,
+                };
+                let login = Login { device: Some("D".into()), ..Login::default() };
+                let tokens = accounts::device::log_in(tx, user, &login)?.tokens;
+                Ok((id, tokens.access))
+            });
+            if let Ok(written) = made.await {
+                break written.value;
+            }
+        };
         Account { id, token }
     }
 }
