@@ -5,12 +5,12 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 /// Dice of somebody.
-pub struct Dice(StdRng);
+pub(crate) struct Dice(StdRng);
 
 impl Dice {
     /// The dice of this one in the run of this seed.
     #[must_use]
-    pub fn new(seed: u64, whose: &str) -> Dice {
+    pub(crate) fn new(seed: u64, whose: &str) -> Dice {
         // FNV-1a: the same in every process.
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         let name = whose.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fold);
@@ -18,27 +18,27 @@ impl Dice {
     }
 
     /// One of `0 .. n`; 0 if there is none.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n.max(1))
     }
 
     /// Does what happens so many times in a thousand happen?
-    pub fn chance(&mut self, per_mille: u32) -> bool {
+    pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
         self.0.random_range(0..1_000) < per_mille
     }
 
     /// At least `from`, less than `to`.
-    pub fn ms(&mut self, from: u64, to: u64) -> Duration {
+    pub(crate) fn ms(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(self.0.random_range(from..to.max(from + 1)))
     }
 
     /// One of these.
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         all.get(self.below(all.len()))
     }
 
     /// A number.
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.0.random()
     }
 }

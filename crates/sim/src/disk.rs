@@ -25,7 +25,7 @@ pub struct Habits {
 }
 
 /// A disk. It outlives the processes that use it.
-pub struct Disk {
+pub(crate) struct Disk {
     platter: Mutex<Memory>,
     dice: Mutex<Dice>,
     habits: Habits,
@@ -34,12 +34,12 @@ pub struct Disk {
 impl Disk {
     /// An empty one.
     #[must_use]
-    pub fn new(habits: Habits, dice: Dice) -> Arc<Disk> {
+    pub(crate) fn new(habits: Habits, dice: Dice) -> Arc<Disk> {
         Arc::new(Disk { platter: Mutex::default(), dice: Mutex::new(dice), habits })
     }
 
     /// What a process sees of it that begins now: what was synced.
-    pub fn mount(self: &Arc<Disk>) -> Arc<Mounted> {
+    pub(crate) fn mount(self: &Arc<Disk>) -> Arc<Mounted> {
         let memory = self.platter.lock().copy();
         let (gone, unsynced) = (AtomicBool::new(false), Mutex::default());
         Arc::new(Mounted { memory, disk: self.clone(), gone, unsynced })
@@ -47,7 +47,7 @@ impl Disk {
 }
 
 /// A disk in use by one process.
-pub struct Mounted {
+pub(crate) struct Mounted {
     memory: Memory,
     disk: Arc<Disk>,
     gone: AtomicBool,
@@ -56,12 +56,12 @@ pub struct Mounted {
 
 impl Mounted {
     /// The process is gone: nothing more of it reaches the disk.
-    pub fn unmount(&self) {
+    pub(crate) fn unmount(&self) {
         self.gone.store(true, Ordering::Relaxed);
     }
 
     /// Everything written is on the disk.
-    pub fn sync(&self) {
+    pub(crate) fn sync(&self) {
         *self.unsynced.lock() = 0;
         *self.disk.platter.lock() = self.memory.copy();
     }

@@ -6,36 +6,36 @@ use parking_lot::Mutex;
 
 /// A room that was made.
 #[derive(Clone, Debug)]
-pub struct RoomMade {
+pub(crate) struct RoomMade {
     /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     /// Where it was made.
-    pub server: usize,
+    pub(crate) server: usize,
 }
 
 /// An event that a server said it has taken.
 #[derive(Clone, Debug)]
-pub struct Acknowledged {
+pub(crate) struct Acknowledged {
     /// By whom, as an index of people.
-    pub person: usize,
+    pub(crate) person: usize,
     /// Where.
-    pub room: String,
+    pub(crate) room: String,
     /// Which.
-    pub event: String,
+    pub(crate) event: String,
     /// What it says; empty for state.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 /// Everything that was acknowledged.
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Rooms, in the order in which they were made.
-    pub rooms: Vec<RoomMade>,
+    pub(crate) rooms: Vec<RoomMade>,
     /// Events.
-    pub events: Vec<Acknowledged>,
+    pub(crate) events: Vec<Acknowledged>,
     /// Answers that no promise allows.
-    pub wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
 /// A ledger that everyone writes to.
-pub type Shared = Arc<Mutex<Ledger>>;
+pub(crate) type Shared = Arc<Mutex<Ledger>>;

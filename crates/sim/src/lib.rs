@@ -11,9 +11,11 @@
     reason = "a simulation that cannot go on ends the test, and that is its way to say so"
 )]
 
+mod agreement;
 mod dice;
 mod disk;
 mod ledger;
+mod network;
 mod person;
 mod promises;
 mod server;
@@ -22,4 +24,5 @@ mod watcher;
 mod world;
 
 pub use disk::Habits;
+pub use network::Weather;
 pub use world::{Outcome, Plan, run};

@@ -14,19 +14,19 @@ use crate::{
 };
 
 /// A user of one of the servers.
-pub struct Person {
+pub(crate) struct Person {
     /// Their place among all people.
-    pub index: usize,
+    pub(crate) index: usize,
     /// The account.
-    pub account: Account,
+    pub(crate) account: Account,
     /// Their server.
-    pub server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     /// Its place among all servers.
-    pub at: usize,
+    pub(crate) at: usize,
 }
 
 /// An answer: status and body.
-pub type Answer = (u16, Value);
+pub(crate) type Answer = (u16, Value);
 
 /// Tries of one request, and the longest pause between two: the longest a server is down is less than all of them.
 const TRIES_MAX: u32 = 60;
@@ -34,7 +34,12 @@ const PAUSE_MS_MAX: u64 = 2_000;
 
 impl Person {
     /// One request, once; `None`: no answer.
-    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Answer> {
         let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = http::Request::builder()
             .method(method)
@@ -48,7 +53,7 @@ impl Person {
     }
 
     /// One request until it is answered. For requests that may be repeated.
-    pub async fn insist(
+    pub(crate) async fn insist(
         &self,
         dice: &mut Dice,
         method: &str,
@@ -66,17 +71,17 @@ impl Person {
 }
 
 /// Who is around, and what there is.
-pub struct Scene {
+pub(crate) struct Scene {
     /// Everyone.
-    pub people: Vec<Arc<Person>>,
+    pub(crate) people: Vec<Arc<Person>>,
     /// What was acknowledged.
-    pub ledger: Shared,
+    pub(crate) ledger: Shared,
     /// What happened.
-    pub trace: Trace,
+    pub(crate) trace: Trace,
 }
 
 /// Lives: so many deeds, with pauses.
-pub async fn live(scene: Arc<Scene>, me: Arc<Person>, seed: u64, deeds: usize) {
+pub(crate) async fn live(scene: Arc<Scene>, me: Arc<Person>, seed: u64, deeds: usize) {
     let dice = Dice::new(seed, me.account.id.as_str());
     let mut life = Life { scene, me, dice, said: 0 };
     for _ in 0..deeds {
@@ -224,9 +229,12 @@ impl Life {
     }
 
     async fn join(&mut self, room: &RoomMade) {
-        let via = self.scene.people.iter().find(|person| person.at == room.server);
-        let via = via.map_or("", |person| person.server.name.as_str());
-        let path = format!("/join/{}?server_name={via}&via={via}", room.id);
+        // Who is asked first is by chance; whoever made the room is asked at last.
+        let others = [self.other().at, room.server].map(|at| {
+            let there = self.scene.people.iter().find(|person| person.at == at);
+            there.map_or("", |person| person.server.name.as_str())
+        });
+        let path = format!("/join/{}?via={}&via={}", room.id, others[0], others[1]);
         let answer = self.me.ask("POST", &path, Some(&json!({}))).await;
         self.note("joins", format_args!("{}", room.id), &answer);
     }
@@ -290,7 +298,7 @@ impl Life {
                 let why = answer["errcode"].as_str().or(answer["event_id"].as_str()).unwrap_or("");
                 self.scene.trace.note(format_args!("{id} {what} {of}: {status} {why}"));
                 // They are logged in and know no way to be logged out.
-                if *status == 401 {
+                if *status == 401 && answer["errcode"] == "M_UNKNOWN_TOKEN" {
                     let wrong = format!("{id} is not known any more: {answer}");
                     self.scene.ledger.lock().wrong.push(wrong);
                 }
@@ -300,4 +308,4 @@ impl Life {
 }
 
 /// Waits this long before it is asked again whether a server runs.
-pub const AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const AGAIN: Duration = Duration::from_millis(500);

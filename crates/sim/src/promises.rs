@@ -20,15 +20,15 @@ use crate::{ledger::Acknowledged, person::Person, watcher::Watcher};
 const EVENTS_MAX: usize = 1_000_000;
 
 /// A room as its server has it.
-pub struct Timeline {
+pub(crate) struct Timeline {
     /// The room.
-    pub room: Room,
+    pub(crate) room: Room,
     /// Positions and events, in order.
-    pub events: Vec<(Seq, Event, String)>,
+    pub(crate) events: Vec<(Seq, Event, String)>,
 }
 
 /// The timeline of a room; `None` if the server does not know the room.
-pub fn timeline(view: &View, id: &str) -> Reply<Option<Timeline>> {
+pub(crate) fn timeline(view: &View, id: &str) -> Reply<Option<Timeline>> {
     let Ok(parsed) = RoomId::parse(id) else { return Ok(None) };
     let Some(room) = room::find(view, &parsed)? else { return Ok(None) };
     let (from, to) = ((room, Seq::ZERO), (room, Seq::MAX));
@@ -42,7 +42,7 @@ pub fn timeline(view: &View, id: &str) -> Reply<Option<Timeline>> {
 }
 
 /// Nothing acknowledged is lost: the event is there as it was sent, or redacted.
-pub fn kept(view: &View, it: &Acknowledged) -> Reply<Result<(), String>> {
+pub(crate) fn kept(view: &View, it: &Acknowledged) -> Reply<Result<(), String>> {
     let lost = |why: &str| Ok(Err(format!("{} was acknowledged and {why}: {it:?}", it.event)));
     let Ok(id) = EventId::parse(&it.event) else { return lost("is no event id") };
     let Some(stored) = event::load_id(view, &id)? else { return lost("is not there") };
@@ -55,7 +55,7 @@ pub fn kept(view: &View, it: &Acknowledged) -> Reply<Result<(), String>> {
 }
 
 /// A message that was sent again after an answer was lost is there once.
-pub fn once(view: &View, timeline: &Timeline) -> Reply<Result<(), String>> {
+pub(crate) fn once(view: &View, timeline: &Timeline) -> Reply<Result<(), String>> {
     let mut said: BTreeMap<String, &str> = BTreeMap::new();
     for (_, event, id) in &timeline.events {
         let stored = event::load(view, *event)?;
@@ -69,7 +69,7 @@ pub fn once(view: &View, timeline: &Timeline) -> Reply<Result<(), String>> {
 }
 
 /// Who is in a room was told everything since they joined, once and in order; and nobody what the gate keeps from them.
-pub fn told(
+pub(crate) fn told(
     view: &View,
     timeline: &Timeline,
     me: &Person,
@@ -88,10 +88,18 @@ pub fn told(
     }
     // What followed their last join, as it was told.
     let Some(since) = joins.last() else { return Ok(Err(format!("{id} joined, but when?"))) };
-    let wanted: Vec<&str> =
-        timeline.events.iter().filter(|(at, ..)| at >= since).map(|(.., id)| &**id).collect();
+    let mut wanted: Vec<&str> = Vec::new();
+    for (_, _, event) in timeline.events.iter().filter(|(at, ..)| at >= since) {
+        // What others did at the same time may lie behind the join and yet have happened before it.
+        if may_see(view, timeline, user, id, &joins, event)?.is_ok() {
+            wanted.push(event);
+        }
+    }
     let known: BTreeSet<&str> = wanted.iter().copied().collect();
     let got: Vec<&str> = told.iter().map(|id| &**id).filter(|id| known.contains(id)).collect();
+    // A timeline may begin late; what lies before, clients ask for when somebody looks at it.
+    let begun = wanted.iter().position(|id| got.first() == Some(id)).unwrap_or(0);
+    let wanted = wanted.get(begun..).unwrap_or_default();
     if got != wanted {
         return Ok(Err(format!("{id} was to be told {wanted:?} and was told {got:?}")));
     }
@@ -111,7 +119,9 @@ fn joins(view: &View, timeline: &Timeline, id: &UserId) -> Reply<Vec<Seq>> {
         let turn = room::turn(view, *at, &stored)?;
         let before = membership(view, turn.before, id)?;
         let after = membership(view, turn.after, id)?;
-        if before.as_deref() != Some("join") && after.as_deref() == Some("join") {
+        // One whose server lost what it was told of a join comes in once more, from its point of view for the first time.
+        let comes = before.as_deref() != Some("join") || joins.is_empty();
+        if comes && after.as_deref() == Some("join") {
             joins.push(*at);
         }
     }
@@ -142,12 +152,14 @@ fn may_see(
     let own = stored.row.state_key.as_deref() == Some(id.as_str());
     let changes = own || stored.is_state("m.room.history_visibility");
     let joined_later = joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
-    let allowed = seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {
-        history == "world_readable"
-            || membership == "join"
-            || history == "shared" && joined_later
-            || history == "invited" && membership == "invite"
-    });
+    // How they stand themselves, everybody is told.
+    let allowed = own && stored.is_state("m.room.member")
+        || seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {
+            history == "world_readable"
+                || membership == "join"
+                || history == "shared" && joined_later
+                || history == "invited" && membership == "invite"
+        });
     Ok(if allowed { Ok(()) } else { Err(format!("history and membership were {seen:?}")) })
 }
 
@@ -163,20 +175,20 @@ fn content(view: &View, root: Root, kind: &str, state_key: &str) -> Reply<Option
 }
 
 /// How a user stood to the room in a state.
-pub fn membership(view: &View, root: Root, id: &UserId) -> Reply<Option<String>> {
+pub(crate) fn membership(view: &View, root: Root, id: &UserId) -> Reply<Option<String>> {
     let content = content(view, root, "m.room.member", id.as_str())?;
     Ok(content.and_then(|content| content["membership"].as_str().map(str::to_owned)))
 }
 
 /// The room's history visibility in a state.
-pub fn history(view: &View, root: Root) -> Reply<String> {
+pub(crate) fn history(view: &View, root: Root) -> Reply<String> {
     let content = content(view, root, "m.room.history_visibility", "")?;
     let said = content.as_ref().and_then(|content| content["history_visibility"].as_str());
     Ok(said.unwrap_or("shared").to_owned())
 }
 
 /// A room's state now: (type, state key) → event id.
-pub fn state_now(view: &View, room: Room) -> Reply<BTreeMap<(String, String), String>> {
+pub(crate) fn state_now(view: &View, room: Room) -> Reply<BTreeMap<(String, String), String>> {
     let root = room::head(view, room)?.state;
     let events = state::list(view, root, state::Part::All)?;
     let named = |event| {
@@ -188,7 +200,7 @@ pub fn state_now(view: &View, room: Room) -> Reply<BTreeMap<(String, String), St
 }
 
 /// What a server's own people were promised.
-pub fn of_own_people(
+pub(crate) fn of_own_people(
     view: &View,
     rooms: &[String],
     watchers: &[&(std::sync::Arc<Person>, Watcher)],

@@ -1,16 +1,25 @@
 //! One server: the real one, on a simulated disk and clock, that can crash and come back.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use accounts::{Cost, Hasher, account::New, device::Login};
 use althing_http::{ClientInfo, Finder, Local, Outside, Settings, Stop};
-use base::UnixMs;
+use base::{Error, UnixMs};
 use bytes::Bytes;
 use egress::Egress;
-use flows::appservice::Bridges;
+use flows::{
+    appservice::Bridges,
+    inbound::Inbound,
+    journey::{self, Journeys},
+    peers::{self, Peers},
+};
+use followers::federation::{self, Federation};
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, OwnedUserId};
 use store::{Scheduler, Store};
@@ -24,22 +33,27 @@ use tokio::{
 use crate::{
     dice::Dice,
     disk::{Disk, Mounted},
+    network::Network,
     trace::Trace,
 };
 
 /// When the world begins: the last second of 2025.
 const EPOCH_MS: u64 = 1_767_225_599_000;
 
+/// After a failing disk kept a process from going on with what waited.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
+
 /// A server, running or not.
-pub struct Server {
+pub(crate) struct Server {
     /// Its name.
-    pub name: OwnedServerName,
+    pub(crate) name: OwnedServerName,
     seed: u64,
     /// How far its clock is ahead of the true time, in milliseconds.
     skew_ms: u64,
     began: Instant,
     key: Arc<protocol::SigningKey>,
     disk: Arc<Disk>,
+    network: Arc<Network>,
     trace: Trace,
     state: Mutex<State>,
 }
@@ -59,22 +73,31 @@ struct Running {
     /// Turns true when it crashes.
     gone: watch::Sender<bool>,
     tasks: Vec<AbortHandle>,
+    inbound: Inbound,
+    telling: Federation,
     /// Held so that nobody is told to stop.
     _stop: (watch::Sender<bool>, watch::Sender<bool>),
 }
 
 /// An account that was made, and logged in.
-pub struct Account {
+pub(crate) struct Account {
     /// The user.
-    pub id: OwnedUserId,
+    pub(crate) id: OwnedUserId,
     /// The access token.
-    pub token: String,
+    pub(crate) token: String,
 }
 
 impl Server {
     /// A server that does not run yet.
     #[must_use]
-    pub fn new(seed: u64, index: usize, disk: Arc<Disk>, skew_ms: u64, trace: Trace) -> Server {
+    pub(crate) fn new(
+        seed: u64,
+        index: usize,
+        disk: Arc<Disk>,
+        network: Arc<Network>,
+        skew_ms: u64,
+        trace: Trace,
+    ) -> Server {
         let name = format!("s{index}.test");
         let mut dice = Dice::new(seed, &format!("{name} key"));
         let bytes: [u8; 32] = std::array::from_fn(|_| dice.below(256) as u8);
@@ -85,13 +108,14 @@ impl Server {
             skew_ms,
             began: Instant::now(),
             disk,
+            network,
             trace,
             state: Mutex::default(),
         }
     }
 
     /// Starts it, if it does not run.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         let mut state = self.state.lock();
         if state.running.is_some() {
             return;
@@ -109,7 +133,18 @@ impl Server {
         let store = Store::open(mounted.clone(), options).unwrap();
         let (stop_rim, stop) = Stop::channel();
         let (stop_followers, stopped) = watch::channel(false);
-        let outside = outside(&store, stop);
+        let dice = Dice::new(self.seed, &format!("{} line {}", self.name, state.boots));
+        let line = self.network.line(self.name.clone(), alive.clone(), dice);
+        let peers = peers::Options { enabled: true, ..peers::Options::default() };
+        let peers = Peers::with_wire(store.clone(), peers, Arc::new(line));
+        let egress = Egress::new(egress::Options::default()).unwrap();
+        let media = media::Library::new(store.clone(), idle().blobs.clone());
+        let journeys = Journeys::new(store.clone(), peers.clone(), media, egress);
+        let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
+        let wire = Arc::new(federation::Network::new(peers.clone(), store.clone()));
+        let telling = federation::Outlet { store: store.clone(), wire, alone: true };
+        let telling = Federation::start(telling);
+        let outside = outside(&store, peers, journeys.clone(), inbound.clone(), stop);
         let routes = althing_http::client::routes().and(althing_http::federation::routes());
         let local = Local::new(routes, outside).unwrap();
         let mut tasks = Vec::new();
@@ -117,30 +152,58 @@ impl Server {
             let run = store::follow::run(store.clone(), follower, stopped.clone());
             tasks.push(tokio::spawn(run).abort_handle());
         }
+        let completion = journey::completion::run(journeys, stopped.clone());
+        tasks.push(tokio::spawn(completion).abort_handle());
+        let resumed = inbound.clone();
+        let resume = async move {
+            while resumed.resume().await.is_err() {
+                sleep(RESUME_PAUSE).await;
+            }
+        };
+        tasks.push(tokio::spawn(resume).abort_handle());
         let gone = watch::Sender::new(false);
         let stop = (stop_rim, stop_followers);
-        state.running = Some(Running { store, local, mounted, alive, gone, tasks, _stop: stop });
+        state.running = Some(Running {
+            store,
+            local,
+            mounted,
+            alive,
+            gone,
+            tasks,
+            inbound,
+            telling,
+            _stop: stop,
+        });
     }
 
     /// The process ends at once, wherever it is.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         let Some(running) = self.state.lock().running.take() else { return };
         self.trace.note(format_args!("{} crashes", self.name));
         running.mounted.unmount();
         running.alive.store(false, Ordering::Relaxed);
         running.tasks.iter().for_each(AbortHandle::abort);
         running.gone.send_replace(true);
+        // They reach nothing any more, neither disk nor network: this is only so that they end.
+        let Running { inbound, telling, .. } = running;
+        tokio::spawn(async move {
+            inbound.stop().await;
+            telling.stop().await;
+        });
     }
 
     /// Everything written so far is on its disk, whatever the disk's habits.
-    pub fn sync_disk(&self) {
+    pub(crate) fn sync_disk(&self) {
         if let Some(running) = &self.state.lock().running {
             running.mounted.sync();
         }
     }
 
     /// The response to a request; `None` if the server does not run, or crashes meanwhile.
-    pub async fn call(&self, request: http::Request<Bytes>) -> Option<http::Response<Bytes>> {
+    pub(crate) async fn call(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Option<http::Response<Bytes>> {
         let (local, mut gone) = {
             let state = self.state.lock();
             let running = state.running.as_ref()?;
@@ -155,22 +218,35 @@ impl Server {
 
     /// The store of the process, if it runs.
     #[must_use]
-    pub fn store(&self) -> Option<Store> {
+    pub(crate) fn store(&self) -> Option<Store> {
         self.state.lock().running.as_ref().map(|running| running.store.clone())
     }
 
-    /// Makes an account with one device. Only where nothing fails yet.
-    pub async fn make_account(&self, name: &str) -> Account {
+    /// Makes an account with one device. Before anything crashes.
+    pub(crate) async fn make_account(&self, name: &str) -> Account {
         let name = Some(name.to_owned());
         let new = New { name, guest: false, password: None, admin: false, display_name: None };
         let store = self.store().unwrap();
-        let made = store.write(None, move |tx| {
-            let (user, id) = accounts::account::register(tx, &new)?;
-            let login = Login { device: Some("D".into()), ..Login::default() };
-            let tokens = accounts::device::log_in(tx, user, &login)?.tokens;
-            Ok((id, tokens.access))
-        });
-        let (id, token) = made.await.unwrap().value;
+        let (id, token) = loop {
+            let new = new.clone();
+            let made = store.write(None, move |tx| {
+                let (user, id) = match accounts::account::register(tx, &new) {
+                    // A commit that failed may have been written.
+                    Err(Error::Refused(_)) => {
+                        let id = accounts::account::id_of(tx, new.name.as_deref().unwrap_or(""))?;
+                        let user = store::user::intern(tx, &id)?;
+                        (user, id)
+                    }
+                    made => made?,
+                };
+                let login = Login { device: Some("D".into()), ..Login::default() };
+                let tokens = accounts::device::log_in(tx, user, &login)?.tokens;
+                Ok((id, tokens.access))
+            });
+            if let Ok(written) = made.await {
+                break written.value;
+            }
+        };
         Account { id, token }
     }
 }
@@ -227,7 +303,13 @@ fn idle() -> &'static Idle {
     })
 }
 
-fn outside(store: &Store, stop: Stop) -> Outside {
+fn outside(
+    store: &Store,
+    peers: Peers,
+    journeys: Journeys,
+    inbound: Inbound,
+    stop: Stop,
+) -> Outside {
     let mut settings = Settings::new(store.server_name().to_owned());
     settings.rate_limits = false;
     settings.presence = false;
@@ -237,11 +319,9 @@ fn outside(store: &Store, stop: Stop) -> Outside {
         store: store.clone(),
         accounts: idle.hasher.clone(),
         media: media::Library::new(store.clone(), idle.blobs.clone()),
-        peers: flows::peers::Peers::new(
-            store.clone(),
-            egress.clone(),
-            flows::peers::Options::default(),
-        ),
+        peers,
+        journeys,
+        inbound,
         previews: None,
         finder: Finder::new(idle.index.clone()),
         mail: None,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The trace of one run. Cheap to clone.
 #[derive(Clone)]
-pub struct Trace(Arc<Mutex<Inner>>);
+pub(crate) struct Trace(Arc<Mutex<Inner>>);
 
 struct Inner {
     began: Instant,
@@ -18,13 +18,13 @@ struct Inner {
 impl Trace {
     /// `keep`: its lines too.
     #[must_use]
-    pub fn new(keep: bool) -> Trace {
+    pub(crate) fn new(keep: bool) -> Trace {
         let lines = keep.then(Vec::new);
         Trace(Arc::new(Mutex::new(Inner { began: Instant::now(), hash: 0, lines })))
     }
 
     /// Something happened.
-    pub fn note(&self, what: fmt::Arguments<'_>) {
+    pub(crate) fn note(&self, what: fmt::Arguments<'_>) {
         let mut inner = self.0.lock();
         let line = format!("{:>9} {what}", inner.began.elapsed().as_millis());
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
@@ -36,13 +36,13 @@ impl Trace {
 
     /// The hash of all that happened.
     #[must_use]
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.0.lock().hash
     }
 
     /// The lines, if they were kept.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().lines.clone().unwrap_or_default()
     }
 }

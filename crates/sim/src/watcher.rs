@@ -12,20 +12,20 @@ use crate::{
 };
 
 /// What somebody was told.
-pub struct Watcher {
+pub(crate) struct Watcher {
     me: Arc<Person>,
     dice: Dice,
     trace: Trace,
     since: Option<String>,
     filter: String,
     /// Of each room, its events as told, gaps filled.
-    pub told: BTreeMap<String, Vec<String>>,
+    pub(crate) told: BTreeMap<String, Vec<String>>,
 }
 
 impl Watcher {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(me: Arc<Person>, seed: u64, trace: Trace) -> Watcher {
+    pub(crate) fn new(me: Arc<Person>, seed: u64, trace: Trace) -> Watcher {
         let mut dice = Dice::new(seed, &format!("{} watches", me.account.id));
         let limit = 1 + dice.below(12);
         let filter = json!({"room": {"timeline": {"limit": limit}}}).to_string();
@@ -34,22 +34,27 @@ impl Watcher {
         Watcher { me, dice, trace, since: None, filter, told: BTreeMap::new() }
     }
 
-    /// Follows until it is told to stop, and then until there is nothing new.
-    pub async fn follow(mut self, mut stop: watch::Receiver<bool>) -> Watcher {
-        loop {
-            let last = *stop.borrow_and_update();
-            let timeout = if last { 0 } else { *self.dice.pick(&[0, 500, 30_000]).unwrap() };
+    /// Follows until it is told to stop.
+    pub(crate) async fn follow(mut self, mut stop: watch::Receiver<bool>) -> Watcher {
+        while !*stop.borrow() {
+            let timeout = *self.dice.pick(&[0, 500, 30_000]).unwrap();
             let news = tokio::select! {
                 biased;
-                _ = stop.changed(), if !last => continue,
+                _ = stop.changed() => continue,
                 news = self.sync(timeout) => news,
             };
             match news {
                 None => sleep(AGAIN).await,
-                Some(false) if last => return self,
-                Some(_) if last => {}
                 Some(_) => sleep(self.dice.ms(0, 2_000)).await,
             }
+        }
+        self
+    }
+
+    /// Asks until there is nothing new.
+    pub(crate) async fn catch_up(&mut self) {
+        while self.sync(0).await != Some(false) {
+            sleep(AGAIN).await;
         }
     }
 

@@ -8,9 +8,11 @@ use tokio::{
 };
 
 use crate::{
+    agreement,
     dice::Dice,
     disk::{Disk, Habits},
     ledger,
+    network::{Network, Weather},
     person::{self, Person, Scene},
     promises,
     server::Server,
@@ -31,6 +33,8 @@ pub struct Plan {
     pub crashes: usize,
     /// How disks behave.
     pub disk: Habits,
+    /// What the network does.
+    pub weather: Weather,
     /// Largest difference of a server's clock to the true time, in milliseconds.
     pub skew_ms: u64,
     /// Keep the lines of the trace.
@@ -47,9 +51,23 @@ impl Plan {
             deeds: 25,
             crashes: 3,
             disk: Habits { failing_per_mille: 5, sync_every: 1 },
+            weather: Weather::default(),
             skew_ms: 0,
             tell: false,
         }
+    }
+
+    /// Some servers, and everything that can fail does.
+    #[must_use]
+    pub fn together(servers: usize) -> Plan {
+        let weather = Weather {
+            lost_per_mille: 30,
+            unanswered_per_mille: 30,
+            doubled_per_mille: 30,
+            cuts: 3,
+            cut_ms_max: 30_000,
+        };
+        Plan { servers, people: 2, deeds: 20, crashes: 1, weather, skew_ms: 5_000, ..Plan::alone() }
     }
 }
 
@@ -89,20 +107,23 @@ struct World {
     seed: u64,
     plan: Plan,
     trace: Trace,
+    network: Arc<Network>,
     servers: Vec<Arc<Server>>,
 }
 
 impl World {
     fn new(seed: u64, plan: Plan) -> World {
         let trace = Trace::new(plan.tell);
+        let network = Network::new(plan.weather, trace.clone());
         let server = |index: usize| {
             let mut dice = Dice::new(seed, &format!("server {index}"));
             let disk = Disk::new(plan.disk, Dice::new(seed, &format!("disk {index}")));
             let skew_ms = dice.below(plan.skew_ms as usize) as u64;
-            Arc::new(Server::new(seed, index, disk, skew_ms, trace.clone()))
+            Arc::new(Server::new(seed, index, disk, network.clone(), skew_ms, trace.clone()))
         };
-        let servers = (0..plan.servers).map(server).collect();
-        World { seed, plan, trace, servers }
+        let servers: Vec<_> = (0..plan.servers).map(server).collect();
+        servers.iter().for_each(|server| network.add(server));
+        World { seed, plan, trace, network, servers }
     }
 
     async fn run(self) -> Outcome {
@@ -121,14 +142,19 @@ impl World {
         for server in &self.servers {
             lives.push(tokio::spawn(trouble(server.clone(), self.seed, self.plan.crashes)));
         }
+        let weather = Dice::new(self.seed, "weather");
+        lives.push(tokio::spawn(self.network.clone().fall_apart(weather)));
         for life in lives {
             life.await.unwrap();
         }
-        self.calm_down().await;
         stop.send_replace(true);
         let mut watchers = Vec::new();
         for (me, watching) in scene.people.iter().zip(watching) {
             watchers.push((me.clone(), watching.await.unwrap()));
+        }
+        self.calm_down().await;
+        for (_, watcher) in &mut watchers {
+            watcher.catch_up().await;
         }
         self.judge(&scene, &watchers).await
     }
@@ -153,10 +179,11 @@ impl World {
         let heads = || -> Vec<_> {
             self.servers.iter().map(|server| server.store().map(|store| store.head())).collect()
         };
+        self.network.calm_down();
         let began = Instant::now();
         let mut before = heads();
         while began.elapsed() < CALM_MAX {
-            sleep(CALM).await;
+            sleep(if self.servers.len() > 1 { CALM } else { CALM_ALONE }).await;
             let now = heads();
             if now == before {
                 break;
@@ -187,6 +214,8 @@ impl World {
             });
             broken.extend(found.unwrap_or_else(|e| vec![format!("{}: {e}", server.name)]));
         }
+        let agreed = agreement::check(&self.servers, &rooms);
+        broken.extend(agreed.unwrap_or_else(|e| vec![format!("no agreement: {e}")]));
         let told = watchers.iter().flat_map(|(_, watcher)| watcher.told.values()).map(Vec::len);
         Outcome {
             broken,
@@ -198,8 +227,10 @@ impl World {
     }
 }
 
-/// Nothing has moved for so long: longer than any pause in which something is tried again.
-const CALM: Duration = Duration::from_secs(60);
+/// Nothing has moved for so long: longer than any pause after which another server is asked again.
+const CALM: Duration = Duration::from_secs(7_200);
+/// The same where there is no other server.
+const CALM_ALONE: Duration = Duration::from_secs(60);
 /// By then everything has calmed down.
 const CALM_MAX: Duration = Duration::from_secs(24 * 3_600);
 

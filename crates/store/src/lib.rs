@@ -406,6 +406,12 @@ impl Store {
         (self.shared.options.now)()
     }
 
+    /// Bytes that nobody can foresee (with a seed: those that follow from it), for what waits at the rim.
+    #[must_use]
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        self.shared.random()
+    }
+
     /// Copies the whole store, consistent and compacted, while it serves.
     pub fn backup(&self, to: &std::path::Path) -> Reply<()> {
         Ok(self.shared.engine.backup(to)?)

@@ -4,7 +4,7 @@
 //! ring, and wakes the sleepers whom they concern. Nothing here is truth: whoever is woken reads the store.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -162,7 +162,8 @@ impl Tail {
 #[derive(Default)]
 struct Sleepers {
     users: HashMap<User, Slot>,
-    by_room: HashMap<Room, HashSet<User>>,
+    /// In the order of their numbers, so that the same history wakes them in the same order.
+    by_room: HashMap<Room, BTreeSet<User>>,
     watched: HashMap<Room, Watched>,
     idle: usize,
 }

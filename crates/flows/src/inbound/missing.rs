@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base::{Error, Event, Reply};
@@ -17,6 +17,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use store::{Lane, event, room};
+use tokio::time::Instant;
 
 use super::{Inbound, worker::Queue};
 use crate::{

@@ -3,10 +3,7 @@
 //!
 //! Which rooms these are stands in `PARTIAL`, so that a restart forgets none.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use base::{Event, Reply, Room};
 use futures_util::{StreamExt as _, stream};
@@ -19,7 +16,7 @@ use store::{
     Lane, event, room,
     schema::{PARTIAL, Partial},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Journeys,

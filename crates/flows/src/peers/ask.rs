@@ -122,7 +122,8 @@ impl Asker {
                 judged.map_err(Unanswered::Refused)
             }
             Err(why) => {
-                self.health.failed(to, began, self.store.now());
+                let roll = u64::from_be_bytes(self.store.random());
+                self.health.failed(to, began, self.store.now(), roll);
                 Err(Unanswered::Silent(why))
             }
         }

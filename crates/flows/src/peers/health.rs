@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use base::UnixMs;
 use parking_lot::Mutex;
-use rand::RngExt as _;
 use ruma::{OwnedServerName, ServerName};
 
 const REST_FIRST_MS: u64 = 1_000;
@@ -33,8 +32,8 @@ impl Health {
         self.0.lock().get(server).map(|rest| rest.until).filter(|until| now < *until)
     }
 
-    /// A request that began then has failed.
-    pub(super) fn failed(&self, server: &ServerName, began: UnixMs, now: UnixMs) {
+    /// A request that began then has failed. `roll`: any number, from which the random part follows.
+    pub(super) fn failed(&self, server: &ServerName, began: UnixMs, now: UnixMs, roll: u64) {
         let mut all = self.0.lock();
         let before = all.get(server).copied();
         // It was under way when an earlier failure was counted, or somebody insisted during the rest.
@@ -49,7 +48,7 @@ impl Health {
         }
         let failures = before.map_or(0, |rest| rest.failures).saturating_add(1);
         let longest = REST_FIRST_MS.saturating_mul(1 << (failures - 1).min(20)).min(REST_MAX_MS);
-        let length = rand::rng().random_range(longest / 2..=longest);
+        let length = longest / 2 + roll % (longest - longest / 2 + 1);
         let rest = Rest { failures, failed_at: now, until: UnixMs(now.0.saturating_add(length)) };
         all.insert(server.to_owned(), rest);
     }
@@ -79,7 +78,7 @@ mod tests {
         let mut now = UnixMs(1_000_000);
         let mut lengths = Vec::new();
         for _ in 0..20 {
-            health.failed(a, now, now);
+            health.failed(a, now, now, rand::random());
             let until = health.rests(a, now).unwrap();
             lengths.push(until.0 - now.0);
             assert_eq!(health.rests(a, until), None);
@@ -91,7 +90,7 @@ mod tests {
         }
         assert!(health.is_there(a));
         assert!(!health.is_there(a));
-        health.failed(a, now, now);
+        health.failed(a, now, now, rand::random());
         assert!(health.rests(a, now).unwrap().0 <= now.0 + 1_000);
     }
 
@@ -100,12 +99,12 @@ mod tests {
         let (health, a) = (Health::default(), server_name!("a.example"));
         let (began, now) = (UnixMs(1_000), UnixMs(9_000));
         for _ in 0..16 {
-            health.failed(a, began, now);
+            health.failed(a, began, now, rand::random());
         }
         let until = health.rests(a, now).unwrap();
         assert!(until.0 <= now.0 + 1_000);
         // Nor does insisting make it longer.
-        health.failed(a, UnixMs(now.0 + 1), UnixMs(now.0 + 2));
+        health.failed(a, UnixMs(now.0 + 1), UnixMs(now.0 + 2), rand::random());
         assert_eq!(health.rests(a, now), Some(until));
         assert_eq!(health.resting(now), 1);
         assert_eq!(health.resting(until), 0);

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Reply, UnixMs};
 use flows::peers::Unanswered;
-use rand::RngExt as _;
 use store::{
     Store,
     schema::{DESTINATIONS, Destination, Parcel},
@@ -107,7 +106,7 @@ async fn row(shared: &Shared, server: &Arc<str>) -> Reply<Destination> {
     let name = server.to_string();
     let row = shared.store.read(move |view| view.get(&DESTINATIONS, (name,))).await?;
     let row = row.unwrap_or_else(|| Destination {
-        stream: u64::from(rand::random::<u32>()) | 1,
+        stream: u64::from(u32::from_be_bytes(shared.store.random())) | 1,
         ..Destination::default()
     });
     shared.desk.learn(server, &row);
@@ -144,7 +143,7 @@ async fn live(
         return Ok(true);
     }
     // What lives in memory only is not worth being written down: it is sent once, under a name of its own.
-    transaction.id = format!("{stream:x}-{:x}", rand::random::<u64>());
+    transaction.id = format!("{stream:x}-{:x}", u64::from_be_bytes(shared.store.random()));
     deliver(shared, server, row, transaction).await
 }
 
@@ -226,7 +225,7 @@ async fn fail(
 ) -> Reply<()> {
     metrics::counter!("althing_federation_failures_total").increment(1);
     row.failures = row.failures.saturating_add(u32::from(!matches!(why, Unanswered::Resting)));
-    let jitter = rand::rng().random_range(0.75..1.25);
+    let jitter = 0.75 + f64::from(u16::from_be_bytes(shared.store.random())) / 131_072.0;
     let until = UnixMs(shared.store.now().0.saturating_add(pause(row.failures, jitter)));
     row.retry = resting(shared, server).map_or(until, |rested| until.max(rested));
     if row.sending.is_none() {

@@ -131,7 +131,7 @@ fn what_is_not_ours_is_refused() {
     let get = |server: Option<&ServerName>, since: Option<&str>| {
         world.read(|view| page(view, &Query { server, since, ..Query::default() })).map(drop)
     };
-    assert_eq!(get(Some(ruma::server_name!("y.org")), None), Err((403, "M_UNKNOWN")));
+    assert_eq!(get(Some(ruma::server_name!("y.org")), None), Err((400, "M_INVALID_PARAM")));
     assert_eq!(get(Some(ruma::server_name!("x.org")), None), Ok(()));
     for token in ["", "x", "p", "p-1", "s1"] {
         assert_eq!(get(None, Some(token)), Err((400, "M_INVALID_PARAM")), "{token}");

@@ -12,7 +12,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs the seeds; a seed that breaks a promise is printed, to be run again.
-pub fn hold(what: &str, fixed: u64, plan: &Plan) {
+pub(crate) fn hold(what: &str, fixed: u64, plan: &Plan) {
     if let Some(seed) = number("SIM_SEED") {
         let outcome = run(seed, &Plan { tell: true, ..*plan });
         outcome.lines.iter().for_each(|line| println!("{line}"));

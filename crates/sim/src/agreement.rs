@@ -1,0 +1,154 @@
+//! What must hold between servers after a run: they agree about the rooms that they share, have what the others acknowledged,
+//! were told of nothing that was kept from them, and are behind with nothing.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use base::{Reply, Room};
+use ruma::{EventId, RoomId};
+use store::{
+    Store, View, event, room,
+    schema::{DESTINATIONS, Destination},
+    state::{self, Root},
+    user,
+};
+
+use crate::{
+    promises::{self, Timeline},
+    server::Server,
+};
+
+/// Servers of one run.
+const SERVERS_MAX: usize = 1_000;
+
+/// What is broken between these servers.
+pub(crate) fn check(servers: &[Arc<Server>], rooms: &[String]) -> Reply<Vec<String>> {
+    let stores: Vec<Store> = servers.iter().filter_map(|server| server.store()).collect();
+    let mut broken = Vec::new();
+    for id in rooms {
+        broken.extend(of_room(&stores, id)?);
+    }
+    for store in &stores {
+        broken.extend(store.read_here(behind)?);
+    }
+    Ok(broken)
+}
+
+/// Of a server that has somebody in the room: its state.
+fn resident(store: &Store, id: &str) -> Reply<Option<Room>> {
+    store.read_here(|view| {
+        let Ok(id) = RoomId::parse(id) else { return Ok(None) };
+        let Some(room) = room::find(view, &id)? else { return Ok(None) };
+        Ok(room::is_resident(view, room)?.then_some(room))
+    })
+}
+
+fn of_room(stores: &[Store], id: &str) -> Reply<Vec<String>> {
+    let mut broken = Vec::new();
+    let mut states = Vec::new();
+    for store in stores {
+        let Some(room) = resident(store, id)? else { continue };
+        let state = store.read_here(|view| promises::state_now(view, room))?;
+        states.push((store, room, state));
+    }
+    for (one, two) in states.iter().zip(states.iter().skip(1)) {
+        if one.2 != two.2 {
+            let only = |a: &BTreeSet<_>, b: &BTreeSet<_>| format!("{:?}", a - b);
+            let (a, b) = (one.2.clone().into_iter().collect(), two.2.clone().into_iter().collect());
+            let (here, there) = (one.0.server_name(), two.0.server_name());
+            let (mine, yours) = (only(&a, &b), only(&b, &a));
+            broken.push(format!("{id}: only {here} has {mine}, only {there} has {yours}"));
+        }
+    }
+    for (store, ..) in &states {
+        let timeline = store.read_here(|view| promises::timeline(view, id))?;
+        let Some(timeline) = timeline else { continue };
+        for other in stores.iter().filter(|other| other.server_name() != store.server_name()) {
+            broken.extend(between(store, other, id, &timeline)?);
+        }
+    }
+    Ok(broken)
+}
+
+/// The events that users of one server sent, at another.
+fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec<String>> {
+    let mut broken = Vec::new();
+    let is_there = resident(to, id)?.is_some();
+    // From the end: was the other server in the room from there on without a break?
+    let (mut stayed, mut joins_later) = (is_there, is_there);
+    // Counts once it is seen that the other took part before: a join whose answer was lost is none from its point of view.
+    let mut missing = Vec::new();
+    for (at, number, event_id) in timeline.events.iter().rev() {
+        let (own, message, around) = from.read_here(|view| {
+            let stored = event::load(view, *number)?;
+            let own = user::is_local(view, &user::id(view, stored.row.sender)?);
+            let turn = room::turn(view, *at, &stored)?;
+            let before = Standing::read(view, to, turn.before)?;
+            let after = Standing::read(view, to, turn.after)?;
+            Ok((own, stored.row.state_key.is_none(), [before, after]))
+        })?;
+        let [before, after] = &around;
+        stayed &= after.joined;
+        joins_later |= after.joined;
+        let has = to.read_here(|view| {
+            let parsed = EventId::parse(event_id).ok();
+            parsed.map(|id| event::find(view, &id)).transpose().map(Option::flatten)
+        })?;
+        let placed = match has {
+            Some(event) => to.read_here(|view| event::order(view, event))?.is_some(),
+            None => false,
+        };
+        if !stayed {
+            missing.clear();
+        } else if placed && before.joined {
+            broken.append(&mut missing);
+        }
+        let (name, other) = (from.server_name(), to.server_name());
+        if own && stayed && before.joined && has.is_none() {
+            missing.push(format!("{event_id} of {name} never came to {other}"));
+        }
+        let may = |it: &Standing| {
+            it.joined
+                || it.history == "world_readable"
+                || it.history == "shared" && joins_later
+                || it.history == "invited" && it.invited
+        };
+        if own && message && has.is_some() && !around.iter().any(may) {
+            broken.push(format!("{other} has {event_id} of {name}, which is kept from it"));
+        }
+    }
+    Ok(broken)
+}
+
+/// How a server stands to a room in a state.
+struct Standing {
+    joined: bool,
+    invited: bool,
+    history: String,
+}
+
+impl Standing {
+    fn read(view: &View, of: &Store, root: Root) -> Reply<Standing> {
+        let history = promises::history(view, root)?;
+        let mut standing = Standing { joined: false, invited: false, history };
+        for member in state::list(view, root, state::Part::Only("m.room.member"))? {
+            let stored = event::load(view, member)?;
+            let target = stored.row.state_key.as_deref().unwrap_or_default();
+            if target.split_once(':').is_none_or(|(_, server)| server != of.server_name().as_str())
+            {
+                continue;
+            }
+            let how = room::standing(&stored);
+            standing.joined |= how == Some(store::schema::Standing::Join);
+            standing.invited |= how == Some(store::schema::Standing::Invite);
+        }
+        Ok(standing)
+    }
+}
+
+/// Destinations that have not acknowledged what was sent to them.
+fn behind(view: &View) -> Reply<Vec<String>> {
+    let rows: Vec<((String,), Destination)> = view.everything(&DESTINATIONS, None, SERVERS_MAX)?;
+    let late = rows.into_iter().filter(|(_, it)| it.sending.is_some() || it.failures > 0);
+    let name = view.server_name();
+    Ok(late.map(|((to,), it)| format!("{name} is behind with {to}: {it:?}")).collect())
+}
