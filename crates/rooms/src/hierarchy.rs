@@ -3,13 +3,15 @@
 //! The walk is the same for each page: a token says how many rooms the pages before had. Rooms are shown once, loops end
 //! there. A room that who asks may not know of is left out with all below it.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+mod child;
+pub mod elsewhere;
+
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use base::{Error, Reply, Room, User};
 use protocol::json::quote;
-use ruma::{OwnedRoomId, RoomId, ServerName};
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
+use serde_json::{Map, Value};
 use store::{
     CacheSpace, Kind, View,
     event::{self, Stored},
@@ -18,7 +20,11 @@ use store::{
     user,
 };
 
-use crate::summary;
+use self::{
+    child::{Child, Rank, Said},
+    elsewhere::{Look, Told},
+};
+use crate::{elsewhere as far, summary};
 
 static CHILDREN: CacheSpace = CacheSpace { tag: 83, owned: Some(Kind::Room) };
 
@@ -30,18 +36,16 @@ const PAGE_MAX: usize = 100;
 const DEPTH_MAX: u64 = 50;
 /// Rooms looked at on the way to a page: the list ends there.
 const WALK_MAX: usize = 5_000;
-/// Children of one space that count.
-const CHILDREN_MAX: usize = 1_000;
-/// Characters of a child's `order` (spec: `m.space.child`).
-const ORDER_MAX: usize = 50;
+/// Rooms of a walk that are given to be asked for.
+const UNKNOWN_MAX: usize = 20;
 /// What a child costs in the cache beside its text.
 const CHILD_OVERHEAD: usize = 160;
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ask<'a> {
     /// The `next_batch` of the page before.
-    pub from: Option<&'a str>,
+    pub from: Option<Cow<'a, str>>,
     /// At most how many rooms.
     pub limit: Option<u64>,
     /// How far down.
@@ -80,7 +84,7 @@ impl Place {
     fn of(ask: &Ask<'_>) -> Reply<Place> {
         let first =
             Place { behind: 0, max_depth: ask.max_depth, suggested_only: ask.suggested_only };
-        let Some(token) = ask.from else { return Ok(first) };
+        let Some(token) = &ask.from else { return Ok(first) };
         let place = Place::parse(token)
             .ok_or_else(|| Error::invalid_param("not a token of this endpoint"))?;
         if (Place { behind: 0, ..place }) != first {
@@ -91,56 +95,133 @@ impl Place {
     }
 }
 
-/// One page: the JSON body.
+/// A page, as far as it goes without asking anybody.
+pub struct Walked {
+    /// The JSON body; `None` while nothing is known of the space itself.
+    pub body: Option<String>,
+    /// Rooms that this server is not in and that nobody has told of yet, and servers that may know them. Some of them: more may
+    /// come up when these are told.
+    pub unknown: Vec<(OwnedRoomId, Vec<OwnedServerName>)>,
+}
+
+/// What a user hears about a space that is not there for them.
+fn forbidden() -> Error {
+    Error::forbidden("You are not allowed to view this room.")
+}
+
+/// One page of what this server knows: the JSON body.
 ///
 /// # Errors
 /// 403 `M_FORBIDDEN` for a space that is not there for the user; 400 `M_INVALID_PARAM` for a token that is not one of ours,
 /// or of another question, and for a limit of 0.
 pub fn page(view: &View, user: User, space: &RoomId, ask: &Ask<'_>) -> Reply<String> {
+    walk(view, user, space, ask, &Told::default())?.body.ok_or_else(forbidden)
+}
+
+/// One page, with what other servers told of rooms that this one is not in.
+///
+/// # Errors
+/// As [`page`].
+pub fn walk(view: &View, user: User, space: &RoomId, ask: &Ask<'_>, told: &Told) -> Reply<Walked> {
     let place = Place::of(ask)?;
     let limit = ask.limit.map_or(PAGE, |n| usize::try_from(n).unwrap_or(PAGE_MAX)).min(PAGE_MAX);
     if limit == 0 {
         return Err(Error::invalid_param("limit must be greater than 0"));
     }
-    let forbidden = || Error::forbidden("You are not allowed to view this room.");
-    let root = room::find(view, space)?.ok_or_else(forbidden)?;
-    if !summary::may_see(view, root, Some(user))? {
-        return Err(forbidden());
-    }
     let deepest = ask.max_depth.map_or(DEPTH_MAX, |depth| depth.min(DEPTH_MAX));
-    let mut rooms = Vec::new();
+    let (mut rooms, mut unknown) = (Vec::new(), Vec::new());
     let mut behind = 0;
     let mut next = None;
     let mut seen: HashSet<OwnedRoomId> = HashSet::new();
-    let mut stack = vec![(space.to_owned(), 0)];
-    while let Some((id, depth)) = stack.pop() {
+    let mut stack = vec![(space.to_owned(), Vec::new(), 0)];
+    while let Some((id, via, depth)) = stack.pop() {
         if seen.len() >= WALK_MAX {
             break;
         }
         if !seen.insert(id.clone()) {
             continue;
         }
-        let Some(room) = room::find(view, &id)? else { continue };
-        if !summary::may_see(view, room, Some(user))? {
-            continue;
-        }
+        let found = match find(view, user, &id, told)? {
+            Found::Room(found) => found,
+            Found::Unknown if unknown.len() < UNKNOWN_MAX => {
+                unknown.push((id, via));
+                continue;
+            }
+            _ => continue,
+        };
         if rooms.len() == limit {
             next = Some(Place { behind, ..place });
             break;
         }
-        let children = children(view, room)?;
-        let wanted = || children.iter().filter(|c| c.suggested || !ask.suggested_only);
+        let wanted = || found.children().iter().filter(|c| c.suggested || !ask.suggested_only);
         if depth < deepest {
-            stack.extend(wanted().rev().map(|child| (child.id.clone(), depth + 1)));
+            let below = wanted().rev();
+            stack.extend(below.map(|child| (child.id.clone(), child.via.clone(), depth + 1)));
         }
         behind += 1;
         if behind > place.behind {
             let stripped: Vec<&str> = wanted().map(|child| child.stripped.as_str()).collect();
-            rooms.push(chunk(view, room, &stripped)?);
+            rooms.push(found.chunk(view, &stripped)?);
         }
     }
+    if behind == 0 {
+        // Not even the space could be shown.
+        return if unknown.is_empty() {
+            Err(forbidden())
+        } else {
+            Ok(Walked { body: None, unknown })
+        };
+    }
     let next = next.map_or(String::new(), |next| format!(r#","next_batch":"{next}""#));
-    Ok(format!(r#"{{"rooms":[{}]{next}}}"#, rooms.join(",")))
+    let body = Some(format!(r#"{{"rooms":[{}]{next}}}"#, rooms.join(",")));
+    Ok(Walked { body, unknown })
+}
+
+/// What there is of a room for a user.
+enum Found<'a> {
+    Room(Shown<'a>),
+    Unknown,
+    Nothing,
+}
+
+/// A room that may be shown.
+enum Shown<'a> {
+    Here(Room, Arc<Vec<Child>>),
+    There(&'a Map<String, Value>, &'a [Child]),
+}
+
+fn find<'a>(view: &View, user: User, id: &RoomId, told: &'a Told) -> Reply<Found<'a>> {
+    if let Some(room) = room::find(view, id)?
+        && !far::is_elsewhere(view, room)?
+    {
+        return Ok(match summary::may_see(view, room, Some(user))? {
+            true => Found::Room(Shown::Here(room, children(view, room)?)),
+            false => Found::Nothing,
+        });
+    }
+    Ok(match told.look(id) {
+        Look::Unknown => Found::Unknown,
+        Look::Shown(room, children) if summary::elsewhere::may_see(view, user, id, room)? => {
+            Found::Room(Shown::There(room, children))
+        }
+        Look::Shown(..) | Look::Nothing => Found::Nothing,
+    })
+}
+
+impl Shown<'_> {
+    fn children(&self) -> &[Child] {
+        match self {
+            Shown::Here(_, children) => children,
+            Shown::There(_, children) => children,
+        }
+    }
+
+    fn chunk(&self, view: &View, children: &[&str]) -> Reply<String> {
+        match self {
+            Shown::Here(room, _) => chunk(&summary::describe(view, *room)?, children),
+            Shown::There(summary, _) => chunk(summary, children),
+        }
+    }
 }
 
 /// A space and its children as another server may know of them (`GET /_matrix/federation/v1/hierarchy/{roomId}`): the JSON
@@ -181,22 +262,15 @@ pub fn for_server(
         r#"{{"children":[{}],"inaccessible_children":[{}],"room":{}}}"#,
         shown.join(","),
         closed.join(","),
-        chunk(view, root, &stripped)?
+        chunk(&summary::describe(view, root)?, &stripped)?
     ))
 }
 
-fn chunk(view: &View, room: Room, children: &[&str]) -> Reply<String> {
-    let summary = Value::Object(summary::describe(view, room)?).to_string();
+fn chunk(summary: &Map<String, Value>, children: &[&str]) -> Reply<String> {
+    let fault = |e| Error::fault(format!("a summary cannot be written: {e}"));
+    let summary = serde_json::to_string(summary).map_err(fault)?;
     let open = summary.strip_suffix('}').unwrap_or(&summary);
     Ok(format!(r#"{open},"children_state":[{}]}}"#, children.join(",")))
-}
-
-/// A child of a space.
-struct Child {
-    id: OwnedRoomId,
-    suggested: bool,
-    /// The event, stripped, with its `origin_server_ts`.
-    stripped: String,
 }
 
 /// The children of a room, if it is a space, in the spec's order ("Ordering of children within a space").
@@ -209,52 +283,20 @@ fn children(view: &View, room: Room) -> Reply<Arc<Vec<Child>>> {
         let mut found = Vec::new();
         for event in state::list(view, root, Part::Only("m.space.child"))? {
             let event = event::load(view, event)?;
-            found.extend(child(view, &event)?);
+            found.extend(read(view, &event)?);
         }
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let children: Vec<Child> =
-            found.into_iter().take(CHILDREN_MAX).map(|(_, child)| child).collect();
+        let children = child::in_order(found);
         let bytes = children.iter().map(|c| c.stripped.len() + CHILD_OVERHEAD).sum();
         Ok((children, bytes))
     })
 }
 
-/// By what children are ordered: those with a valid `order` first, by that; then by time; then by id.
-type Rank = (bool, String, u64, String);
-
-fn child(view: &View, event: &Stored) -> Reply<Option<(Rank, Child)>> {
-    #[derive(Deserialize)]
-    struct Content<'a> {
-        #[serde(default)]
-        via: Value,
-        #[serde(default)]
-        suggested: Value,
-        #[serde(borrow)]
-        order: Option<&'a RawValue>,
-    }
+fn read(view: &View, event: &Stored) -> Reply<Option<(Rank, Child)>> {
     let key = event.row.state_key.as_deref().filter(|_| event.row.kind == "m.space.child");
-    let id = key.and_then(|key| OwnedRoomId::try_from(key).ok());
-    let content: Option<Content<'_>> = event.content_as();
-    let (Some(id), Some(content)) = (id, content) else { return Ok(None) };
-    // Without servers to go by, the child was taken out.
-    let servers = content.via.as_array();
-    if !servers.is_some_and(|via| !via.is_empty() && via.iter().all(Value::is_string)) {
-        return Ok(None);
-    }
-    let order = content.order.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let order =
-        order.filter(|o| o.len() <= ORDER_MAX && o.bytes().all(|b| (0x20..=0x7E).contains(&b)));
-    let sent_at = event.row.sent_at.0;
+    let Some(state_key) = key else { return Ok(None) };
     let sender = user::id(view, event.row.sender)?;
-    let stripped = format!(
-        r#"{{"content":{},"origin_server_ts":{sent_at},"sender":{},"state_key":{},"type":"m.space.child"}}"#,
-        event.content(),
-        quote(sender.as_str()),
-        quote(id.as_str()),
-    );
-    let rank = (order.is_none(), order.unwrap_or_default(), sent_at, id.to_string());
-    let suggested = content.suggested == Value::Bool(true);
-    Ok(Some((rank, Child { id, suggested, stripped })))
+    let (sender, sent_at) = (sender.as_str(), event.row.sent_at.0);
+    Ok(child::read(&Said { state_key, content: event.content(), sender, sent_at }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What a room tells those who might join it (`GET /room_summary/{roomIdOrAlias}`), and who may be told.
 
+pub(crate) mod elsewhere;
+
 use base::{Error, Reply, Room, User};
-use ruma::{RoomOrAliasId, ServerName};
+use ruma::{RoomId, RoomOrAliasId, ServerName};
 use serde_json::{Map, Value, json};
 use store::{View, room, schema::Standing, user};
 
@@ -42,17 +44,46 @@ pub fn summary(
         summary.insert("membership".to_owned(), standing.as_str().into());
     }
     if nheko {
-        for (stable, unstable) in [
-            ("encryption", "im.nheko.summary.encryption"),
-            ("room_version", "im.nheko.summary.room_version"),
-            ("room_version", "im.nheko.summary.version"),
-        ] {
-            if let Some(value) = summary.get(stable).cloned() {
-                summary.insert(unstable.to_owned(), value);
-            }
-        }
+        name_as_then(&mut summary);
     }
     Ok(summary)
+}
+
+/// The same of a room that this server is not in, as another server told of it.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` if it is not open to the user.
+pub fn told(
+    view: &View,
+    user: User,
+    id: &RoomId,
+    said: &Map<String, Value>,
+    nheko: bool,
+) -> Reply<Map<String, Value>> {
+    if !elsewhere::may_see(view, user, id, said)? {
+        return Err(Error::not_found("Room not found."));
+    }
+    let mut summary = said.clone();
+    let mine = room::find(view, id)?.map(|room| room::membership(view, user, room));
+    let standing = mine.transpose()?.flatten().map_or(Standing::Leave, |mine| mine.standing);
+    summary.insert("membership".to_owned(), standing.as_str().into());
+    if nheko {
+        name_as_then(&mut summary);
+    }
+    Ok(summary)
+}
+
+/// Under the unstable paths, what came later has its older names too.
+fn name_as_then(summary: &mut Map<String, Value>) {
+    for (stable, unstable) in [
+        ("encryption", "im.nheko.summary.encryption"),
+        ("room_version", "im.nheko.summary.room_version"),
+        ("room_version", "im.nheko.summary.version"),
+    ] {
+        if let Some(value) = summary.get(stable).cloned() {
+            summary.insert(unstable.to_owned(), value);
+        }
+    }
 }
 
 /// May somebody be told what a room is? Who is in it, who may join or knock, and anyone if its history is open to the world

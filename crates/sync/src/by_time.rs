@@ -30,6 +30,28 @@ pub fn nearest(
     at: UnixMs,
     direction: Direction,
 ) -> Reply<String> {
+    answer(find(view, reader, room_id, at, direction)?.nearest, at, direction)
+}
+
+/// What [`nearest`] tells of.
+pub struct Found {
+    /// The room.
+    pub room: Room,
+    /// Id and time.
+    pub nearest: Option<(String, UnixMs)>,
+}
+
+/// The same, if there is one.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN` if the reader may not read the room.
+pub fn find(
+    view: &View,
+    reader: &Reader<'_>,
+    room_id: &RoomId,
+    at: UnixMs,
+    direction: Direction,
+) -> Reply<Found> {
     let access = access::of(view, room_id, reader.user)?;
     let gate = Gate::new(view, access.room, reader.user, reader.id)?;
     let sees = |stored: &Stored, order| gate.sees(stored, order);
@@ -42,7 +64,7 @@ pub fn nearest(
     {
         found = search.from(edge)?;
     }
-    answer(found, at, direction)
+    Ok(Found { room, nearest: found })
 }
 
 /// The same for another server (`GET /_matrix/federation/v1/timestamp_to_event/{roomId}`): among the [`SCAN_MAX`] events
@@ -61,7 +83,11 @@ pub fn nearest_for_server(
     answer(search.from(at)?, at, direction)
 }
 
-fn answer(found: Option<(String, UnixMs)>, at: UnixMs, direction: Direction) -> Reply<String> {
+/// The JSON body of an answer.
+///
+/// # Errors
+/// 404 `M_NOT_FOUND` if there is no event.
+pub fn answer(found: Option<(String, UnixMs)>, at: UnixMs, direction: Direction) -> Reply<String> {
     let Some((id, sent_at)) = found else {
         let way = if direction == Direction::Forward { "forward" } else { "backward" };
         let text = format!("Unable to find event from {} in {way} direction", at.0);

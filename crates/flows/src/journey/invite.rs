@@ -81,9 +81,16 @@ impl Journeys {
         let theirs = protocol::pdu::parse(version, answer.get()).ok();
         let theirs =
             theirs.filter(|t| t.event_id == pdu.event_id && t.content.get() == pdu.content.get());
-        theirs.and_then(|theirs| with_signature(pdu, &theirs, server)).ok_or_else(|| {
-            let text = "it gave back another event than it was shown, or did not sign it";
-            Unanswered::Silent(text.to_owned()).into()
+        let both = theirs.and_then(|theirs| with_signature(pdu, &theirs, server));
+        let no = |why: &str| Error::from(Unanswered::Silent(why.to_owned()));
+        let both = both.ok_or_else(|| {
+            no("it gave back another event than it was shown, or did not sign it")
+        })?;
+        // What others in the room would refuse must not go into it.
+        let checked = self.0.peers.check_signed_by(server, version, raw(&both, version)?);
+        checked.await.map_err(|error| match error {
+            Error::Refused(refusal) => no(&refusal.message),
+            fault => fault,
         })
     }
 }

@@ -16,6 +16,7 @@ mod multipart;
 pub mod past;
 mod reading;
 pub(crate) mod setback;
+mod spaces;
 mod template;
 mod turns;
 
@@ -47,7 +48,7 @@ use self::{
 };
 use crate::peers::{Patience, Peers};
 
-pub use self::{invite::Guest, reading::Listing};
+pub use self::{invite::Guest, reading::Listing, spaces::Tour};
 
 /// Servers asked for one thing, one after the other.
 const SERVERS_MAX: usize = 10;
@@ -76,6 +77,8 @@ struct Inner {
     /// Moves when a room has become partial, or whole.
     partial: watch::Sender<u64>,
     profiles: Cache<OwnedUserId, reading::Kept>,
+    /// What servers told of spaces, and of other rooms, lately.
+    spaces: spaces::Answers,
     media: Library,
     egress: Egress,
     /// Places for files that are fetched: each is in memory.
@@ -119,6 +122,7 @@ impl Journeys {
             under_way,
             partial,
             profiles,
+            spaces: spaces::answers(),
             media,
             egress,
             fetches,

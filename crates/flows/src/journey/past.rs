@@ -9,14 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{Event, Reply, Room, Seq};
+use base::{Event, Reply, Room, Seq, UnixMs};
 use protocol::Pdu;
 use rooms::remote;
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UInt,
-    api::federation::backfill::get_backfill,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId,
+    UInt,
+    api::federation::{backfill::get_backfill, event::get_event_by_timestamp},
 };
-use store::{Lane, View, event, room, schema::GAPS};
+use store::{Direction, Lane, View, event, room, schema::GAPS};
 
 use super::{
     Journeys,
@@ -62,6 +63,23 @@ pub fn gaps(view: &View, room: Room, span: (Seq, Seq)) -> Reply<Vec<OwnedEventId
         }
     }
     Ok(found.into_values().flatten().take(BEGIN_MAX).collect())
+}
+
+/// The same by time: what events that were sent later than that follow, and is not here.
+///
+/// # Errors
+/// Faults.
+pub fn gaps_later_than(view: &View, room: Room, than: UnixMs) -> Reply<Vec<OwnedEventId>> {
+    let rows: Vec<((Room, String), Event)> = view.under(&GAPS, (room,), GAPS_MAX)?;
+    let mut found = Vec::new();
+    for ((_, id), citing) in rows {
+        if let Ok(id) = OwnedEventId::try_from(id) {
+            found.push((event::load(view, citing)?.row.sent_at, id));
+        }
+    }
+    found.retain(|(at, _)| *at > than);
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, id)| id).take(BEGIN_MAX).collect())
 }
 
 /// A room whose past is asked for.
@@ -121,19 +139,67 @@ impl Journeys {
             let info = room::info(view, room)?;
             let version = RoomVersionId::try_from(info.version.as_str())
                 .map_err(|e| base::Error::fault(format!("room {room}: {e}")))?;
-            let known = room::servers(view, room)?;
-            let creator = event::load(view, info.create)?.row.sender;
-            let creator = store::user::id(view, creator)?.server_name().to_owned();
-            // Who made the room is likely to know how it began.
-            let named = known.iter().filter_map(|name| OwnedServerName::try_from(&**name).ok());
-            let first = Some(creator).filter(|server| known.contains(server.as_str()));
-            let mut servers = in_turn(view.server_name(), first.into_iter().chain(named));
-            servers.truncate(SERVERS);
+            let servers = who_knows(view, room)?;
             Ok(Some((room, id, version, servers, begin)))
         });
         let Some((room, id, version, servers, begin)) = read.await? else { return Ok(None) };
         let into = Into { store, peers, room, id, version };
         Ok(Some(Past { into, servers, begin }))
+    }
+
+    /// The event of a room that was sent next to a moment, as the first server in it says that knows one and that this server does
+    /// not have. Says nothing after ten seconds.
+    ///
+    /// # Errors
+    /// Faults.
+    pub async fn event_by_time(
+        &self,
+        room: &RoomId,
+        at: UnixMs,
+        direction: Direction,
+    ) -> Reply<Option<(OwnedEventId, UnixMs)>> {
+        let id = room.to_owned();
+        let servers = self.0.store.read(move |view| match room::find(view, &id)? {
+            Some(room) if room::is_resident(view, room)? => who_knows(view, room),
+            _ => Ok(Vec::new()),
+        });
+        let servers = servers.await?;
+        let ask = self.try_each(servers, |server| self.by_time_from(server, room, at, direction));
+        match tokio::time::timeout(WAIT, ask).await {
+            Ok(Ok(found)) => Ok(Some(found)),
+            Ok(Err(fault @ base::Error::Fault(_))) => Err(fault),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    async fn by_time_from(
+        &self,
+        server: OwnedServerName,
+        room: &RoomId,
+        at: UnixMs,
+        direction: Direction,
+    ) -> Result<(OwnedEventId, UnixMs), Setback> {
+        let Ok(ts) = UInt::try_from(at.0) else {
+            return Err(Setback::nonsense("nothing was sent so late"));
+        };
+        let (ts, dir) = match direction {
+            Direction::Forward => (ts, ruma::api::Direction::Forward),
+            Direction::Backward => (ts, ruma::api::Direction::Backward),
+        };
+        let ts = MilliSecondsSinceUnixEpoch(ts);
+        let ask = get_event_by_timestamp::v1::Request::new(room.to_owned(), ts, dir);
+        let patience = Patience { timeout: ANSWER, insist: false, ..Patience::default() };
+        let answer = self.0.peers.request(&server, ask, patience).await?;
+        let sent_at = UnixMs(answer.origin_server_ts.get().into());
+        let ahead = match direction {
+            Direction::Forward => sent_at >= at,
+            Direction::Backward => sent_at <= at,
+        };
+        let missing = arrival::missing(&self.0.store, vec![answer.event_id]).await?;
+        match missing.into_iter().next().filter(|_| ahead) {
+            Some(id) => Ok((id, sent_at)),
+            None => Err(Setback::nonsense("it knows no other event there")),
+        }
     }
 
     async fn past_from(&self, server: OwnedServerName, past: &Past) -> Result<usize, Setback> {
@@ -181,6 +247,18 @@ impl Journeys {
         }
         Ok(())
     }
+}
+
+/// A few servers that are in a room. Who made it is likely to know how it began.
+fn who_knows(view: &View, room: Room) -> Reply<Vec<OwnedServerName>> {
+    let known = room::servers(view, room)?;
+    let creator = event::load(view, room::info(view, room)?.create)?.row.sender;
+    let creator = store::user::id(view, creator)?.server_name().to_owned();
+    let named = known.iter().filter_map(|name| OwnedServerName::try_from(&**name).ok());
+    let first = Some(creator).filter(|server| known.contains(server.as_str()));
+    let mut servers = in_turn(view.server_name(), first.into_iter().chain(named));
+    servers.truncate(SERVERS);
+    Ok(servers)
 }
 
 /// By depth: what follows another event is deeper than that.

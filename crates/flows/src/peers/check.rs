@@ -75,15 +75,16 @@ impl Threads {
     }
 }
 
-/// See [`super::Peers::check`].
+/// See [`super::Peers::check`]. `also`: must have signed each of them, too.
 pub(super) async fn check(
     threads: &Threads,
     keyring: &Keyring,
     version: &RoomVersionId,
     events: Vec<Box<RawValue>>,
+    also: Option<OwnedServerName>,
 ) -> Reply<Vec<Checked<Pdu>>> {
     let of_room = version.clone();
-    let read = threads.each(events, move |event| read(&of_room, &event)).await?;
+    let read = threads.each(events, move |event| read(&of_room, &event, also.as_ref())).await?;
     let found = Arc::new(keyring.obtain(needs(version, &read)).await?);
     let version = version.clone();
     threads
@@ -95,10 +96,15 @@ pub(super) async fn check(
 }
 
 /// Check 1.
-fn read(version: &RoomVersionId, event: &RawValue) -> Checked<(Pdu, Signers)> {
+fn read(
+    version: &RoomVersionId,
+    event: &RawValue,
+    also: Option<&OwnedServerName>,
+) -> Checked<(Pdu, Signers)> {
     let pdu = pdu::parse(version, event.get()).map_err(refusal)?;
-    let signers = pdu.required_signers(version).into_iter();
-    let signers = signers.map(|server| {
+    let mut signers = pdu.required_signers(version);
+    signers.extend(also.cloned());
+    let signers = signers.into_iter().map(|server| {
         let keys = pdu.keys_of(&server);
         (server, keys)
     });

@@ -214,7 +214,24 @@ impl Peers {
         events: Vec<Box<RawValue>>,
     ) -> Vec<Result<Pdu, Refusal>> {
         let count = events.len();
-        let checked = check::check(&self.0.threads, &self.0.keyring, version, events).await;
+        let checked = check::check(&self.0.threads, &self.0.keyring, version, events, None).await;
         checked.unwrap_or_else(|error: Error| check::none(count, error))
+    }
+
+    /// The same of one event that a further server must have signed.
+    ///
+    /// # Errors
+    /// The refusal; faults.
+    pub async fn check_signed_by(
+        &self,
+        server: &ServerName,
+        version: &RoomVersionId,
+        event: Box<RawValue>,
+    ) -> Reply<Pdu> {
+        let (also, events) = (Some(server.to_owned()), vec![event]);
+        let mut checked =
+            check::check(&self.0.threads, &self.0.keyring, version, events, also).await?;
+        let checked = checked.pop().ok_or_else(|| Error::fault("a check without outcome"))?;
+        checked.map_err(Error::from)
     }
 }

@@ -5,6 +5,9 @@ use store::Direction;
 
 use crate::{asked::Asked, handler::Caller};
 
+/// Servers that a query may name: more are not asked.
+const VIA_MAX: usize = 20;
+
 /// The caller of an endpoint that requires one.
 pub(super) fn known(caller: Option<Caller>) -> Reply<Caller> {
     caller.ok_or_else(|| Error::fault("an authenticated endpoint has no caller"))
@@ -45,6 +48,12 @@ pub(super) fn flag(asked: &Asked, name: &str) -> Reply<bool> {
         Some("true") => Ok(true),
         Some(_) => Err(Error::invalid_param(format!("{name} is neither true nor false"))),
     }
+}
+
+/// The servers that the query names (`via`), without what is no server name.
+pub(super) fn via(asked: &Asked) -> Vec<ruma::OwnedServerName> {
+    let named = asked.query_pairs().into_iter().filter(|(key, _)| key == "via");
+    named.filter_map(|(_, name)| ruma::OwnedServerName::try_from(name).ok()).take(VIA_MAX).collect()
 }
 
 /// A room id, first in the path.

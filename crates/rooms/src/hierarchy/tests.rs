@@ -81,7 +81,7 @@ fn pages_together_are_the_whole_and_the_question_stays_the_same() {
     let mut read = Vec::new();
     let mut token: Option<String> = None;
     loop {
-        let ask = Ask { from: token.as_deref(), limit: Some(2), ..Ask::default() };
+        let ask = Ask { from: token.as_deref().map(Into::into), limit: Some(2), ..Ask::default() };
         let page = walk(&world, alice, &rooms[0], ask).unwrap();
         read.extend(ids(&page).into_iter().map(str::to_owned));
         match page["next_batch"].as_str() {
@@ -91,14 +91,14 @@ fn pages_together_are_the_whole_and_the_question_stays_the_same() {
     }
     assert_eq!(read, rooms);
     let invalid = Err((400, "M_INVALID_PARAM"));
-    let from = Some("h2_-_0");
+    let from: Option<Cow<'_, str>> = Some("h2_-_0".into());
     for ask in [
-        Ask { from, suggested_only: true, ..Ask::default() },
+        Ask { from: from.clone(), suggested_only: true, ..Ask::default() },
         Ask { from, max_depth: Some(1), ..Ask::default() },
-        Ask { from: Some("s1"), ..Ask::default() },
+        Ask { from: Some("s1".into()), ..Ask::default() },
         Ask { limit: Some(0), ..Ask::default() },
     ] {
-        assert_eq!(walk(&world, alice, &rooms[0], ask), invalid, "{ask:?}");
+        assert_eq!(walk(&world, alice, &rooms[0], ask.clone()), invalid, "{ask:?}");
     }
 }
 
@@ -129,4 +129,35 @@ fn a_child_without_servers_is_none_and_a_plain_room_has_none() {
     let page = walk(&world, alice, &rooms[1], Ask::default()).unwrap();
     assert_eq!(ids(&page), [&rooms[1]]);
     assert_eq!(page["rooms"][0]["children_state"], json!([]));
+}
+
+#[test]
+fn children_that_this_server_is_not_in_are_given_to_be_asked_for_and_shown_when_told() {
+    let world = World::new();
+    let (alice, eve) = (world.user("alice"), world.user("eve"));
+    let top = space(&world, alice);
+    let far = ["!open:away.org", "!closed:away.org", "!dead:away.org"];
+    for id in far {
+        put(&world, alice, &top, id.try_into().unwrap(), json!({"via": ["away.org", "no way"]}));
+    }
+    let mut told = Told::default();
+    let walked = |told: &Told| {
+        let walked = world.read(|v| super::walk(v, eve, &top, &Ask::default(), told)).unwrap();
+        let body: Value = serde_json::from_str(&walked.body.unwrap()).unwrap();
+        (ids(&body).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(), walked.unknown)
+    };
+    let (shown, unknown) = walked(&told);
+    assert_eq!(shown, [top.as_str()]);
+    assert_eq!(unknown.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), far);
+    assert!(unknown.iter().all(|(_, via)| *via == ["away.org"]));
+    for (id, rule) in [(far[0], "public"), (far[1], "invite")] {
+        let id = OwnedRoomId::try_from(id).unwrap();
+        let body = json!({"room": {"room_id": id, "join_rule": rule, "num_joined_members": 1}});
+        let answer = elsewhere::Answer::read(&id, body.to_string().as_bytes()).unwrap();
+        told.add(id, Some(Arc::new(answer)));
+    }
+    told.add(OwnedRoomId::try_from(far[2]).unwrap(), None);
+    let (shown, unknown) = walked(&told);
+    assert_eq!(shown, [top.as_str(), far[0]]);
+    assert!(unknown.is_empty());
 }
