@@ -280,10 +280,11 @@ mod tests {
     #[test]
     fn keys_are_well_only_if_they_are_the_servers_own_and_count_now() {
         let (a, b) = (server_name!("a.example"), server_name!("b.example"));
-        let judged = |answer: &Answer, own| keys(answer, a, NOW.0, own).mark;
+        let judged =
+            |answer: &Answer, own: Option<SigningKey>| keys(answer, a, NOW.0, own.as_ref()).mark;
         assert_eq!(judged(&shown(a, &key(1), DAY_MS), None), Mark::Well);
-        assert_eq!(judged(&shown(a, &key(1), DAY_MS), Some(&key(1))), Mark::Well);
-        assert_eq!(judged(&shown(a, &key(1), DAY_MS), Some(&key(2))), Mark::Wrong);
+        assert_eq!(judged(&shown(a, &key(1), DAY_MS), Some(key(1))), Mark::Well);
+        assert_eq!(judged(&shown(a, &key(1), DAY_MS), Some(key(2))), Mark::Wrong);
         assert_eq!(judged(&shown(a, &key(1), 60_000), None), Mark::Note);
         assert_eq!(judged(&shown(a, &key(1), 0), None), Mark::Wrong);
         assert_eq!(judged(&shown(b, &key(1), DAY_MS), None), Mark::Wrong);
