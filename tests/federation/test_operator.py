@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import signal
 import socket
@@ -19,6 +20,8 @@ from harness.wire import Response, Wire, path
 
 pytestmark = [pytest.mark.own_server]
 
+_numbers = itertools.count(1)
+
 
 @pytest.fixture
 def peer(federation: Federation) -> Iterator[Peer]:
@@ -33,8 +36,8 @@ def asks(peer: Peer, home: Any, alice: Client) -> Response:
 
 
 def asked(alice: Client, peer: Peer) -> Response:
-    """Alice asks something of the peer."""
-    return alice.raw("GET", path(f"{V3}/profile", peer.user("nobody")))
+    """Alice asks something of the peer that is not known here yet."""
+    return alice.raw("GET", path(f"{V3}/profile", peer.user(f"nobody{next(_numbers)}")))
 
 
 def hang_up(home: Any, **settings: Any) -> None:
@@ -151,7 +154,8 @@ def test_a_rotated_key_is_used_and_the_old_one_is_told(federation: Federation, p
     if home.engine == "embedded":
         refused = home.command("key", "rotate")
         assert refused.returncode == 1, "a server that runs would go on with the old key"
-        assert keys() == {**before, **{k: keys()[k] for k in ("valid_until_ts", "signatures")}}
+        same = keys()
+        assert all(same[name] == before[name] for name in ("verify_keys", "old_verify_keys"))
     assert home.terminate() == 0
     done = home.command("key", "rotate")
     assert done.returncode == 0, done.stderr
@@ -165,5 +169,5 @@ def test_a_rotated_key_is_used_and_the_old_one_is_told(federation: Federation, p
     # Other servers are asked with the new one, and the secret of the old one is gone.
     assert asked(alice, peer).status == 200
     header = next(one for one in reversed(peer.asked) if one.origin == home.name)
-    assert f'key="{new}"' in header.handler.headers["Authorization"].replace(f"key={new}", f'key="{new}"')
+    assert new in header.handler.headers["Authorization"]
     assert pathlib.Path(home.data_dir, "retired_keys").read_text().count(old) == 1

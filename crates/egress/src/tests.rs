@@ -20,7 +20,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -320,7 +320,7 @@ async fn a_request_goes_by_way_of_the_proxy_if_it_says_so_and_no_other_does() {
     let (at, _) = serve(true, |request| text(request.uri().path().to_owned())).await;
     let (proxy, asked) = proxy().await;
     let options = Options {
-        trusted_ca: vec![pem("certificate.pem")],
+        trusted_ca: vec![pem("ca.pem")],
         proxy: Some((proxy.ip().to_string(), proxy.port())),
         ..Options::default()
     };

@@ -88,7 +88,7 @@ fn certificate(text: &str) -> &'static str {
          machine is wrong"
     } else if has(&["notvalidyet", "not valid yet"]) {
         "the certificate does not count yet: the clock of this machine or of the one that made it is wrong"
-    } else if has(&["unknownissuer", "unknown issuer", "causedasendentity"]) {
+    } else if has(&["unknownissuer", "unknown issuer", "causedasendentity", "badsignature"]) {
         "nobody whom this machine trusts has signed the certificate: the server has to send the whole chain \
          (fullchain.pem, not cert.pem); in a closed network, name your authority in federation.trusted_ca"
     } else {
