@@ -45,6 +45,7 @@ fn write_draft(store: &Store, data: &DataDir, draft: &Path) -> Result<(), Failur
     store.backup(&copy.store())?;
     for (from, to) in [
         (data.signing_key_file(), copy.signing_key_file()),
+        (data.retired_keys_file(), copy.retired_keys_file()),
         (data.token_file(), copy.token_file()),
         (data.media(), copy.media()),
     ] {
@@ -95,6 +96,7 @@ mod tests {
         let key = Arc::new(data.signing_key().unwrap());
         let options = store::Options::new("example.org".try_into().unwrap(), key);
         let store = Store::open(Arc::new(engine), options).unwrap();
+        data.rotate_signing_key(77).unwrap();
         data.registration_token().unwrap();
         fs::create_dir_all(data.media().join("ab")).unwrap();
         fs::write(data.media().join("ab/cd"), "picture").unwrap();
@@ -119,6 +121,8 @@ mod tests {
         assert_eq!(found, Some(number));
         let key = |data: &DataDir| data.signing_key().unwrap().to_text();
         assert_eq!(key(&copy), key(&data));
+        assert_eq!(copy.retired_keys().unwrap(), data.retired_keys().unwrap());
+        assert_eq!(copy.retired_keys().unwrap().len(), 1);
         assert_eq!(copy.registration_token().unwrap().0, data.registration_token().unwrap().0);
         assert_eq!(fs::read_to_string(copy.media().join("ab/cd")).unwrap(), "picture");
         assert!(!draft_of(&to).exists());

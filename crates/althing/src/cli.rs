@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 }
 
 /// Where the configuration comes from; the same for every command.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Given {
     /// The configuration file. Without one: the embedded default, for trying things out.
     #[arg(long, short, value_name = "FILE", global = true)]
@@ -80,6 +80,12 @@ pub(crate) enum Command {
         /// The event's id, `$…`.
         event: String,
     },
+    /// The key by which other servers know this one.
+    #[command(subcommand)]
+    Key(Key),
+    /// Find out why something does not work, and what helps. Works while the server runs, and while it does not.
+    #[command(subcommand)]
+    Doctor(Doctor),
     /// Rewrite the embedded store without its free space. The server must not run.
     Compact,
     /// Print the version.
@@ -146,6 +152,22 @@ pub(crate) enum Token {
     Revoke {
         /// The token.
         token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a new signing key and retire the one used so far. The server must not run.
+    Rotate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Doctor {
+    /// Find a server, connect to it, check its keys and have it check ours. With the name of this server: look at it from
+    /// outside. Exit code 1 if something is wrong.
+    Federation {
+        /// The name of the server, the part behind the colon of its users' ids.
+        server: String,
     },
 }
 

@@ -3,6 +3,7 @@
 //! - [`cli`] says what can be asked for, [`config`] reads and checks what was decided (one table of options);
 //! - [`serve`] is the server: it opens the [`data_dir`] and the store ([`open`]), starts the followers and the
 //!   listeners, and waits for signals;
+//! - [`doctor`] looks at another server as this one would, and [`key`] replaces the key by which others know this one;
 //! - [`user`], [`moderation`], [`upkeep`] and [`explain`] are the other commands. They ask the running server over a private socket
 //!   ([`control`]) or, where none runs, open the store themselves; both end in [`chores`].
 //!
@@ -15,11 +16,14 @@ mod cli;
 mod config;
 mod control;
 mod data_dir;
+mod doctor;
 mod explain;
 mod failure;
+mod key;
 mod logging;
 mod moderation;
 mod open;
+mod outward;
 mod registrations;
 mod rim;
 mod serve;
@@ -32,7 +36,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, Page, Reports, Token, User},
+    cli::{Cli, Command, Doctor, Key, Page, Reports, Token, User},
     config::Config,
     control::Chore,
     failure::Failure,
@@ -44,9 +48,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Cli { command, given } = Cli::parse();
-    let config = || Config::load(given.sources()).map_err(Failure::mistakes);
+    let config = || Config::load(given.clone().sources()).map_err(Failure::mistakes);
     let result = match command.unwrap_or(Command::Serve) {
-        Command::Serve => config().and_then(|config| serve::run(&config)),
+        Command::Serve => serve::run(given.sources()),
         Command::CheckConfig => config().and_then(|config| {
             registrations::load(&config)?;
             print!("{}", config.effective());
@@ -70,6 +74,10 @@ fn main() -> ExitCode {
         Command::Notice { first, second, .. } => say(config, notice(first, second)),
         Command::Backup { dir } => config().and_then(|config| upkeep::backup(&config, &dir)),
         Command::Explain { event } => config().and_then(|config| explain::explain(&config, event)),
+        Command::Key(Key::Rotate) => config().and_then(|config| key::rotate(&config)),
+        Command::Doctor(Doctor::Federation { server }) => {
+            config().and_then(|config| doctor::federation(&config, &server))
+        }
         Command::Compact => config().and_then(|config| upkeep::compact(&config)),
         Command::Version => {
             println!("althing {}", env!("CARGO_PKG_VERSION"));

@@ -179,6 +179,7 @@ fn settings(config: &Config, token: Option<String>, bound: &[String]) -> Setting
         security_email: config.support.security_email.as_ref().map(|address| address.0.clone()),
     };
     settings.federation_enabled = config.federation.enabled;
+    settings.delegate = config.federation.well_known.as_ref().map(ToString::to_string);
     settings.public_rooms = config.federation.public_rooms;
     settings.allow_private_ips = config.federation.allow_private_ips;
     settings.mail = config.email.smtp.is_some() && config.email.from.is_some();

@@ -9,7 +9,7 @@ use flows::{
     appservice::Bridges,
     inbound::Inbound,
     journey::{self, Journeys},
-    peers::{self, Peers},
+    peers::Peers,
 };
 use followers::{
     federation::{self, Federation, Network},
@@ -22,17 +22,18 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     chores,
-    config::{Config, Engine, RegistrationMode},
+    config::{Config, Engine, RegistrationMode, Sources},
     control,
     data_dir::DataDir,
     failure::Failure,
-    logging, open, registrations,
+    logging, open, outward, registrations,
     rim::{Opened, Rim},
     signals,
 };
 
 /// Runs the server until a signal stops it.
-pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+pub(crate) fn run(sources: Sources) -> Result<(), Failure> {
+    let config = &Config::load(sources.clone()).map_err(Failure::mistakes)?;
     logging::start(&config.log);
     let data = DataDir::open(&config.top.data_dir.0)?;
     let services = registrations::load(config)?;
@@ -42,7 +43,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|e| Failure::Runtime(format!("the runtime cannot start: {e}")))?;
-    let result = runtime.block_on(serve(config, &data, &store, services, door));
+    let result = runtime.block_on(serve(config, sources, &data, &store, services, door));
     // Within the runtime, so that a second signal still ends at once.
     store.close();
     result
@@ -50,6 +51,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
 
 async fn serve(
     config: &Config,
+    sources: Sources,
     data: &DataDir,
     store: &Store,
     services: Appservices,
@@ -57,8 +59,9 @@ async fn serve(
 ) -> Result<(), Failure> {
     let hasher = Hasher::start(Cost::OWASP)?;
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
-    let egress = Egress::new(egress_options(config))?;
-    let peers = Peers::new(store.clone(), egress.clone(), peers_options(config));
+    let egress = Egress::new(outward::egress(config))?;
+    let peers =
+        Peers::new(store.clone(), egress.clone(), outward::peers(config, data.retired_keys()?));
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
@@ -66,7 +69,8 @@ async fn serve(
     let bridges = Bridges::new(services, egress.clone());
     let rim = Rim::bind(config).await?;
     let (addresses, reload) = (rim.addresses(), rim.reload());
-    let mut stop = signals::listen(move || reload_certificates(&reload))
+    let again = Again { sources, peers: peers.clone(), reload };
+    let mut stop = signals::listen(move || again.read())
         .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
@@ -116,25 +120,6 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// What the operator decided about going out.
-fn egress_options(config: &Config) -> egress::Options {
-    let federation = &config.federation;
-    egress::Options {
-        trusted_ca: federation.trusted_ca.iter().map(|file| file.0.clone()).collect(),
-        allow_private_ips: federation.allow_private_ips,
-    }
-}
-
-/// What the operator decided about other servers.
-fn peers_options(config: &Config) -> peers::Options {
-    let federation = &config.federation;
-    peers::Options {
-        enabled: federation.enabled,
-        trusted_key_servers: federation.trusted_key_servers.clone(),
-        ..peers::Options::default()
-    }
 }
 
 /// The way to the mail server, if both options are there.
@@ -232,10 +217,30 @@ async fn tick(store: Store) {
     }
 }
 
-fn reload_certificates(reload: &althing_http::Reload) {
-    match reload.reload() {
-        Ok(()) => tracing::info!("certificates read again"),
-        Err(e) => tracing::error!(error = %e, "certificates stay as they were"),
+/// What is read again on SIGHUP: certificates, and the lists of servers. All else stays as it is until the next start.
+struct Again {
+    sources: Sources,
+    peers: Peers,
+    reload: althing_http::Reload,
+}
+
+impl Again {
+    fn read(&self) {
+        match self.reload.reload() {
+            Ok(()) => tracing::info!("certificates read again"),
+            Err(e) => tracing::error!(error = %e, "certificates stay as they were"),
+        }
+        match Config::load(self.sources.clone()) {
+            Ok(config) => {
+                self.peers.set_border(outward::border(&config));
+                tracing::info!("lists of servers read again");
+            }
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!(%problem, "lists of servers stay as they were");
+                }
+            }
+        }
     }
 }
 

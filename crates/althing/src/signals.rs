@@ -1,4 +1,5 @@
-//! Signals: SIGTERM and SIGINT stop the server, a second one ends it at once, SIGHUP reads certificates again.
+//! Signals: SIGTERM and SIGINT stop the server, a second one ends it at once, SIGHUP reads certificates and the lists
+//! of servers again.
 
 use std::io;
 

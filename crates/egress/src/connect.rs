@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{Failure, Inner, Trust, address::is_public, line::Line, pool::Destination};
+use crate::{Failure, Inner, Trust, address::is_public, line::Line, pool::Destination, proxy};
 
 /// For one address to accept. A dead one must not use up the time for the next.
 const ACCEPT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -41,9 +41,26 @@ async fn reach(
     host: &str,
     port: u16,
 ) -> Result<TcpStream, Failure> {
-    let addresses = resolve(host, port).await?;
     let allowed =
         |ip: IpAddr| to.trust == Trust::Operator || egress.allow_private_ips || is_public(ip);
+    if let Some((by, by_port)) = egress.proxy.as_ref().filter(|_| to.by_proxy) {
+        if let Some(ip) = literal(host).filter(|ip| !allowed(*ip)) {
+            return Err(Failure::RefusedAddress(ip));
+        }
+        // The operator named it: it may be anywhere.
+        let stream = open(resolve(by, *by_port).await?, by, |_| true).await;
+        let stream = stream.map_err(|e| Failure::Connect(format!("the proxy: {e}")))?;
+        return proxy::through(stream, host, port).await;
+    }
+    open(resolve(host, port).await?, host, allowed).await
+}
+
+/// A connection to the first of these addresses that may be used and accepts.
+async fn open(
+    addresses: Vec<SocketAddr>,
+    host: &str,
+    allowed: impl Fn(IpAddr) -> bool,
+) -> Result<TcpStream, Failure> {
     let mut failure = match addresses.first() {
         Some(first) => Failure::RefusedAddress(first.ip()),
         None => Failure::Dns(format!("{host} has no address")),
@@ -63,8 +80,7 @@ async fn reach(
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
+    if let Some(ip) = literal(host) {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     match timeout(RESOLVE_TIME_MAX, tokio::net::lookup_host((host, port))).await {
@@ -72,6 +88,12 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
         Ok(Err(error)) => Err(Failure::Dns(format!("{host}: {error}"))),
         Err(_) => Err(Failure::Dns(format!("{host}: not in time"))),
     }
+}
+
+/// The address that a host is, if it is written as one.
+fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok()
 }
 
 async fn secure(egress: &Inner, to: &Destination, stream: TcpStream) -> Result<Line, Failure> {

@@ -146,7 +146,8 @@ fn destination(request: &Request) -> Result<Destination, Failure> {
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| Failure::Url("no host".to_owned()))?.to_owned();
     let port = url.port_or_known_default().unwrap_or(if tls { 443 } else { 80 });
-    Ok(Destination { trust: request.trust, tls, host, port, at: request.at.clone() })
+    let (trust, at, by_proxy) = (request.trust, request.at.clone(), request.by_proxy);
+    Ok(Destination { trust, tls, host, port, at, by_proxy })
 }
 
 /// The request as it is sent.

@@ -16,6 +16,7 @@ mod exchange;
 mod line;
 pub mod mail;
 mod pool;
+mod proxy;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,8 @@ pub struct Options {
     pub trusted_ca: Vec<PathBuf>,
     /// Destinations of [`Trust::Public`] may have loopback and private addresses. For tests and closed networks.
     pub allow_private_ips: bool,
+    /// Host and port of an HTTP proxy that connects on behalf of requests with [`Request::by_proxy`] (RFC 9110, `CONNECT`).
+    pub proxy: Option<(String, u16)>,
 }
 
 /// Who named a destination, and so which addresses it may have.
@@ -71,6 +74,9 @@ pub struct Request {
     /// Where to connect instead of the host and port of the URL, in this order (for delegation and SRV records).
     /// A redirect forgets it.
     pub at: Vec<(String, u16)>,
+    /// Goes by way of [`Options::proxy`], if there is one. It resolves names, and so decides which addresses are reached;
+    /// only addresses that are written out are checked here.
+    pub by_proxy: bool,
 }
 
 impl Request {
@@ -87,6 +93,7 @@ impl Request {
             redirects: 0,
             trust,
             at: Vec::new(),
+            by_proxy: false,
         }
     }
 }
@@ -113,7 +120,7 @@ pub enum Failure {
     RefusedAddress(IpAddr),
     /// The name does not resolve.
     Dns(String),
-    /// Nobody accepts a connection.
+    /// Nobody accepts a connection, or the proxy makes none.
     Connect(String),
     /// No TLS, or a certificate that is not trusted.
     Tls(String),
@@ -150,6 +157,7 @@ pub struct Egress(Arc<Inner>);
 
 struct Inner {
     allow_private_ips: bool,
+    proxy: Option<(String, u16)>,
     roots: roots::Roots,
     dns: dns::Dns,
     pool: Arc<pool::Pool>,
@@ -164,6 +172,7 @@ impl Egress {
     pub fn new(options: Options) -> Reply<Egress> {
         Ok(Egress(Arc::new(Inner {
             allow_private_ips: options.allow_private_ips,
+            proxy: options.proxy,
             roots: roots::Roots::new(&options.trusted_ca)?,
             dns: dns::Dns::default(),
             pool: Arc::default(),

@@ -32,6 +32,8 @@ pub(crate) struct Destination {
     pub(crate) port: u16,
     /// Where to connect instead.
     pub(crate) at: Vec<(String, u16)>,
+    /// By way of the proxy, if there is one.
+    pub(crate) by_proxy: bool,
 }
 
 struct Place {

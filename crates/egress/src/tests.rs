@@ -20,7 +20,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -280,4 +280,75 @@ async fn a_connection_that_was_closed_meanwhile_is_made_anew() {
         assert_eq!(egress.send(get(&format!("http://{at}/"))).await.unwrap().body, "bye");
         assert_eq!(accepted.0.load(Ordering::SeqCst), n);
     }
+}
+
+/// A proxy that connects wherever it is asked to, and what it was asked; it refuses `nowhere.example`.
+async fn proxy() -> (SocketAddr, Arc<parking_lot::Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (at, asked) =
+        (listener.local_addr().unwrap(), Arc::<parking_lot::Mutex<Vec<_>>>::default());
+    let noted = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let (mut first, mut line) = (String::new(), String::from("-"));
+                stream.read_line(&mut first).await.unwrap();
+                while line.trim() != "" {
+                    line.clear();
+                    stream.read_line(&mut line).await.unwrap();
+                }
+                noted.lock().push(first.trim().to_owned());
+                let to = first.split(' ').nth(1).unwrap_or_default().to_owned();
+                let Ok(mut there) = TcpStream::connect(to.replace("a.example", "127.0.0.1")).await
+                else {
+                    return stream.write_all(b"HTTP/1.1 502 Nobody there\r\n\r\n").await.unwrap();
+                };
+                stream.write_all(b"HTTP/1.1 200 OK\r\nVia: test\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
+            });
+        }
+    });
+    (at, asked)
+}
+
+#[tokio::test]
+async fn a_request_goes_by_way_of_the_proxy_if_it_says_so_and_no_other_does() {
+    let (at, _) = serve(true, |request| text(request.uri().path().to_owned())).await;
+    let (proxy, asked) = proxy().await;
+    let options = Options {
+        trusted_ca: vec![pem("ca.pem")],
+        proxy: Some((proxy.ip().to_string(), proxy.port())),
+        ..Options::default()
+    };
+    let egress = Egress::new(options).unwrap();
+    let mut request = get(&format!("https://localhost:{}/tls", at.port()));
+    // The proxy resolves names; this one has no address here.
+    request.at = vec![("a.example".to_owned(), at.port())];
+    assert!(matches!(egress.send(request.clone()).await, Err(Failure::Dns(_))));
+    assert_eq!(asked.lock().len(), 0);
+    request.by_proxy = true;
+    for _ in 0..2 {
+        assert_eq!(egress.send(request.clone()).await.unwrap().body, "/tls");
+    }
+    // The second went over the same connection.
+    assert_eq!(*asked.lock(), [format!("CONNECT a.example:{} HTTP/1.1", at.port())]);
+}
+
+#[tokio::test]
+async fn what_a_proxy_refuses_is_told_and_it_is_not_asked_for_private_addresses() {
+    let (proxy, asked) = proxy().await;
+    let proxy = Some((proxy.ip().to_string(), proxy.port()));
+    let egress = Egress::new(Options { proxy, ..Options::default() }).unwrap();
+    let mut request = get("http://127.0.0.1:1/");
+    request.by_proxy = true;
+    let failure = egress.send(request.clone()).await.unwrap_err().to_string();
+    assert!(failure.contains("the proxy does not connect to 127.0.0.1:1"), "{failure}");
+    assert!(failure.contains("502 Nobody there"), "{failure}");
+    request.trust = Trust::Public;
+    assert!(matches!(egress.send(request).await, Err(Failure::RefusedAddress(_))));
+    assert_eq!(asked.lock().len(), 1);
 }

@@ -25,7 +25,9 @@ pub(crate) use table::{
     Appservices, Email, Federation, Limits, Listener, Log, Media, Presence, Public, Registration,
     Rooms, Rtc, Store, Support, Top, Turn,
 };
-pub(crate) use value::{Bind, Durability, Engine, LogFormat, RegistrationMode, Resource, Value};
+pub(crate) use value::{
+    Bind, Durability, Engine, LogFormat, RegistrationMode, Resource, ServerPattern, Value,
+};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]

@@ -14,8 +14,8 @@ use super::{
     section::{Section, Setting},
     value::{
         Bind, DatabaseUrl, Durability, Engine, File, Folder, HttpUrl, LogFilter, LogFormat,
-        MailAddress, MailUrl, Mailbox, RegistrationMode, RegistrationToken, Resource, Seconds,
-        Secret, Size, Span, TurnUri, UserName, Value,
+        MailAddress, MailUrl, Mailbox, ProxyUrl, RegistrationMode, RegistrationToken, Resource,
+        Seconds, Secret, ServerPattern, Size, Span, TurnUri, UserName, Value,
     },
 };
 
@@ -162,6 +162,14 @@ table! {
         trusted_key_servers: Vec<OwnedServerName> = "[]", such as "[\"matrix.org\"]";
         /// Whether other servers may list the public rooms.
         public_rooms: bool = "false";
+        /// Servers that this one talks to; `*` and `?` stand for anything. None: all. Read again on SIGHUP.
+        allow_servers: Vec<ServerPattern> = "[]", such as "[\"*.example.org\"]";
+        /// Servers that this one does not talk to, even if they are allowed. Read again on SIGHUP.
+        deny_servers: Vec<ServerPattern> = "[]", such as "[\"evil.example\", \"*.evil.example\"]";
+        /// Where other servers find this one, if not at port 8448 of its name; served in `.well-known/matrix/server`.
+        well_known: Option<OwnedServerName>, such as "\"matrix.example.org:443\"";
+        /// An HTTP proxy (`CONNECT`) for requests to other servers.
+        proxy: Option<ProxyUrl>, such as "\"http://proxy.example.org:3128\"";
     }
     /// Guards against too much.
     Limits "limits" {

@@ -351,6 +351,25 @@ fn the_commented_values_of_the_example_are_valid_too() {
 }
 
 #[test]
+fn patterns_of_servers_have_no_ports_and_a_proxy_has_one() {
+    let config = nothing()
+        .arg("federation.deny_servers=evil.example,*.evil.example,[2001:db8::*]")
+        .arg("federation.proxy=http://[2001:db8::1]:3128")
+        .ok();
+    assert_eq!(config.federation.deny_servers.len(), 3);
+    let proxy = config.federation.proxy.and_then(|proxy| proxy.host_and_port());
+    assert_eq!(proxy, Some(("[2001:db8::1]".to_owned(), 3128)));
+    for wrong in ["evil.example:8448", "https://evil.example", "a b"] {
+        let line = nothing().arg(&format!("federation.allow_servers={wrong}")).mistake();
+        assert!(line.contains("federation.allow_servers"), "{line}");
+    }
+    for wrong in ["http://proxy", "https://proxy:1", "http://user@proxy:1", "http://proxy:0"] {
+        let line = nothing().arg(&format!("federation.proxy={wrong}")).mistake();
+        assert!(line.contains("federation.proxy"), "{line}");
+    }
+}
+
+#[test]
 fn there_are_at_most_sixty_options() {
     let count: usize = SECTIONS.iter().map(|section| section.options.len()).sum();
     assert!(count <= OPTIONS_MAX, "{count}");

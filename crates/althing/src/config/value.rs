@@ -177,6 +177,13 @@ texts! {
     /// The address of a web site or API, without a slash at its end.
     HttpUrl, "an address such as \"https://matrix.example.org\", without a slash at its end",
         |t| !t.ends_with('/') && after_scheme(t, &["https://", "http://"]);
+    /// A server name in which `*` and `?` stand for anything. Ports do not matter, so none is allowed.
+    ServerPattern, "a server name without a port, such as \"*.example.org\"",
+        |t| !t.is_empty() && !t.contains(|c: char| c.is_whitespace() || c == '/')
+            && (!t.contains(':') || (t.starts_with('[') && t.ends_with(']')));
+    /// An HTTP proxy.
+    ProxyUrl, "an address with a port such as \"http://proxy.example.org:3128\"",
+        |t| t.strip_prefix("http://").and_then(host_and_port).is_some();
     /// A mailbox, with or without a display name.
     Mailbox, "a mailbox such as \"Althing <noreply@example.org>\"",
         |t| {
@@ -200,6 +207,26 @@ texts! {
     /// What is logged: a level, or a filter of tracing-subscriber.
     LogFilter, "error, warn, info, debug, trace, or a filter such as \"info,store=debug\"",
         |t| !t.is_empty() && tracing_subscriber::EnvFilter::builder().parse(t).is_ok();
+}
+
+/// `host:port`, and nothing else. An IPv6 address is in brackets.
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let known = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(is_host),
+    };
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    known.then(|| (host.to_owned(), port))
+}
+
+impl ProxyUrl {
+    /// Its host and port.
+    pub(crate) fn host_and_port(&self) -> Option<(String, u16)> {
+        self.0.strip_prefix("http://").and_then(host_and_port)
+    }
 }
 
 /// Does text begin with one of these schemes, have a host after it, and no blanks?

@@ -100,7 +100,7 @@ impl Journeys {
         let mut request = Request::new(Method::GET, url, Trust::Public);
         request.timeout = FETCH;
         request.body_max = bytes_max;
-        request.redirects = REDIRECTS_MAX;
+        (request.redirects, request.by_proxy) = (REDIRECTS_MAX, true);
         let answer = self.0.egress.send(request).await.map_err(|failure| match failure {
             egress::Failure::TooLarge => too_large(),
             other => unreachable(&other.to_string()),

@@ -96,7 +96,7 @@ impl Sources for Egress {
     fn page(&self, url: Url) -> BoxFuture<'_, Result<Answer, Failure>> {
         let mut request = egress::Request::new(Method::GET, url, Trust::Public);
         (request.timeout, request.body_max) = (WELL_KNOWN_TIME_MAX, WELL_KNOWN_BYTES_MAX);
-        request.redirects = REDIRECTS_MAX;
+        (request.redirects, request.by_proxy) = (REDIRECTS_MAX, true);
         Box::pin(self.send(request))
     }
     fn srv(&self, name: String) -> BoxFuture<'_, Result<Vec<(String, u16)>, Failure>> {

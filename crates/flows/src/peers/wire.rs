@@ -68,6 +68,7 @@ impl Wire for World {
             let (head, body) = request.into_parts();
             let mut message = egress::Request::new(head.method, url, Trust::Public);
             (message.headers, message.body, message.at) = (head.headers, body, way.at);
+            message.by_proxy = true;
             (message.timeout, message.body_max) = (patience.timeout, patience.body_max);
             match self.egress.send(message).await {
                 Ok(answer) => {
