@@ -51,13 +51,9 @@ impl Changes {
         let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
             match entry {
-                Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
-                    rooms.insert(room);
-                    moved.extend(target.map(|target| (room, target)));
-                    met.extend(target);
-                    entered |= target == Some(me);
-                }
-                Entry::State { room, target } if in_room(&room) || target == Some(me) => {
+                Entry::Event { room, target, .. } | Entry::State { room, target }
+                    if in_room(&room) || target == Some(me) =>
+                {
                     rooms.insert(room);
                     moved.extend(target.map(|target| (room, target)));
                     met.extend(target);
