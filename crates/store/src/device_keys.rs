@@ -23,6 +23,11 @@ const USUAL: &str = "signed_curve25519";
 /// Signatures that end with an account in one transaction.
 const ENDED_MAX: usize = 100_000;
 
+/// A row of [`ONE_TIME_KEYS`].
+pub type OneTimeRow = ((User, String, String, u64), OneTimeKey);
+/// A row of [`FALLBACK_KEYS`].
+pub type FallbackRow = ((User, String, String), FallbackKey);
+
 static SUPPLIES: CacheSpace = CacheSpace { tag: 136, owned: Some(Kind::OneTimeKeys) };
 
 /// What a device has left for others to claim.
@@ -64,11 +69,7 @@ fn count(view: &View, user: User, device: &str) -> Reply<Supply> {
 ///
 /// # Errors
 /// Faults only.
-pub fn one_time_keys(
-    view: &View,
-    user: User,
-    device: &str,
-) -> Reply<Vec<((User, String, String, u64), OneTimeKey)>> {
+pub fn one_time_keys(view: &View, user: User, device: &str) -> Reply<Vec<OneTimeRow>> {
     view.under(&ONE_TIME_KEYS, (user, device.to_owned()), ONE_TIME_KEYS_MAX)
 }
 
@@ -76,11 +77,7 @@ pub fn one_time_keys(
 ///
 /// # Errors
 /// Faults only.
-pub fn fallback_keys(
-    view: &View,
-    user: User,
-    device: &str,
-) -> Reply<Vec<((User, String, String), FallbackKey)>> {
+pub fn fallback_keys(view: &View, user: User, device: &str) -> Reply<Vec<FallbackRow>> {
     view.under(&FALLBACK_KEYS, (user, device.to_owned()), FALLBACK_KEYS_MAX)
 }
 

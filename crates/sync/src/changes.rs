@@ -6,6 +6,7 @@ use base::{Reply, Room, Seq, User};
 use store::{View, log::Entry, room};
 
 /// See the module.
+#[derive(Default)]
 pub(crate) struct Changes {
     /// The rooms that anything happened in, in order; `None`: look at all.
     rooms: Option<BTreeSet<Room>>,
@@ -34,17 +35,7 @@ impl Changes {
         since: Option<Seq>,
         scan_max: usize,
     ) -> Reply<Changes> {
-        let all = Changes {
-            rooms: None,
-            receipts: None,
-            account_data: None,
-            devices: BTreeSet::new(),
-            signed: BTreeSet::new(),
-            moved: BTreeSet::new(),
-            recounted: BTreeSet::new(),
-            met: BTreeSet::new(),
-            entered: false,
-        };
+        let all = Changes::default();
         let Some(since) = since else { return Ok(all) };
         if view.head().0 - since.0 > scan_max as u64 {
             return Ok(all);
@@ -60,13 +51,9 @@ impl Changes {
         let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
             match entry {
-                Entry::Event { room, target, .. } if in_room(&room) || target == Some(me) => {
-                    rooms.insert(room);
-                    moved.extend(target.map(|target| (room, target)));
-                    met.extend(target);
-                    entered |= target == Some(me);
-                }
-                Entry::State { room, target } if in_room(&room) || target == Some(me) => {
+                Entry::Event { room, target, .. } | Entry::State { room, target }
+                    if in_room(&room) || target == Some(me) =>
+                {
                     rooms.insert(room);
                     moved.extend(target.map(|target| (room, target)));
                     met.extend(target);

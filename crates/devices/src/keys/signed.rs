@@ -26,11 +26,11 @@ pub(super) fn write(signed: &Signed, signatures: &Signatures) -> String {
     let value = |signature: &String| CanonicalJsonValue::String(signature.clone());
     let keys = |keys: &BTreeMap<String, String>| {
         let keys = keys.iter().map(|(id, signature)| (id.clone(), value(signature)));
-        CanonicalJsonValue::Object(keys.map(|(id, value)| (id.into(), value)).collect())
+        CanonicalJsonValue::Object(keys.collect())
     };
     let all = signatures.iter().filter(|(_, made)| !made.is_empty());
     let all: ruma::CanonicalJsonObject =
-        all.map(|(entity, made)| (entity.clone().into(), keys(made))).collect();
+        all.map(|(entity, made)| (entity.clone(), keys(made))).collect();
     if !all.is_empty() {
         object.insert("signatures".into(), CanonicalJsonValue::Object(all));
     }
