@@ -276,7 +276,7 @@ fn who_knows(view: &View, room: Room) -> Reply<Vec<OwnedServerName>> {
 
 /// By depth: what follows another event is deeper than that.
 fn newest_first(mut pdus: Vec<Pdu>) -> Vec<Pdu> {
-    pdus.sort_by(|a, b| (b.depth, b.origin_server_ts).cmp(&(a.depth, a.origin_server_ts)));
+    pdus.sort_by_key(|pdu| std::cmp::Reverse((pdu.depth, pdu.origin_server_ts)));
     pdus.dedup_by(|a, b| a.event_id == b.event_id);
     pdus
 }
