@@ -50,8 +50,12 @@ impl Answered {
 }
 
 pub(crate) fn store() -> Store {
-    let key = Arc::new(protocol::SigningKey::generate([7; 32], "1").unwrap());
-    let name: OwnedServerName = server_name!("x").to_owned();
+    store_of(server_name!("x").to_owned(), 7)
+}
+
+/// Of a server of this name, with a key of its own.
+pub(crate) fn store_of(name: OwnedServerName, key: u8) -> Store {
+    let key = Arc::new(protocol::SigningKey::generate([key; 32], "1").unwrap());
     let mut options = Options::new(name, key);
     (options.threads, options.seed) = (2, Some(1));
     Store::open(Arc::new(kv::Memory::default()), options).unwrap()
@@ -63,16 +67,25 @@ pub(crate) fn outside(
     folder: &TempDir,
     change: impl FnOnce(&mut Settings),
 ) -> (watch::Sender<bool>, Outside) {
-    let mut settings = Settings::new(server_name!("x").to_owned());
+    outside_by(store, folder, change, |egress, options| {
+        flows::peers::Peers::new(store.clone(), egress.clone(), options)
+    })
+}
+
+/// The same, with another way to other servers.
+pub(crate) fn outside_by(
+    store: &Store,
+    folder: &TempDir,
+    change: impl FnOnce(&mut Settings),
+    peers: impl FnOnce(&Egress, flows::peers::Options) -> flows::peers::Peers,
+) -> (watch::Sender<bool>, Outside) {
+    let mut settings = Settings::new(store.server_name().to_owned());
     settings.rate_limits = false;
     change(&mut settings);
     let (tell, stop) = Stop::channel();
     let egress = Egress::new(egress::Options::default()).unwrap();
-    let peers = flows::peers::Peers::new(
-        store.clone(),
-        egress.clone(),
-        flows::peers::Options { enabled: settings.federation_enabled, ..Default::default() },
-    );
+    let enabled = settings.federation_enabled;
+    let peers = peers(&egress, flows::peers::Options { enabled, ..Default::default() });
     let media = media::Library::open(store.clone(), folder.path()).unwrap();
     let journeys =
         flows::journey::Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());

@@ -13,11 +13,14 @@ use base::{Event, Reply, Room, Seq, UnixMs};
 use protocol::Pdu;
 use rooms::remote;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId,
-    UInt,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId,
+    RoomVersionId, UInt,
     api::federation::{backfill::get_backfill, event::get_event_by_timestamp},
 };
-use store::{Direction, Lane, View, event, room, schema::GAPS};
+use store::{
+    Direction, Lane, View, event, room,
+    schema::{GAPS, JUDGED},
+};
 
 use super::{
     Journeys,
@@ -80,6 +83,15 @@ pub fn gaps_later_than(view: &View, room: Room, than: UnixMs) -> Reply<Vec<Owned
     found.retain(|(at, _)| *at > than);
     found.sort_unstable();
     Ok(found.into_iter().map(|(_, id)| id).take(BEGIN_MAX).collect())
+}
+
+/// Is an event in its room here, or known not to belong there?
+///
+/// # Errors
+/// Faults.
+pub fn is_known(view: &View, id: &EventId) -> Reply<bool> {
+    let Some(event) = event::find(view, id)? else { return Ok(false) };
+    Ok(!event::is_outlier(&event::load(view, event)?.row) || view.has(&JUDGED, (event,))?)
 }
 
 /// A room whose past is asked for.
@@ -195,10 +207,11 @@ impl Journeys {
             Direction::Forward => sent_at >= at,
             Direction::Backward => sent_at <= at,
         };
-        let missing = arrival::missing(&self.0.store, vec![answer.event_id]).await?;
-        match missing.into_iter().next().filter(|_| ahead) {
-            Some(id) => Ok((id, sent_at)),
-            None => Err(Setback::nonsense("it knows no other event there")),
+        let id = answer.event_id.clone();
+        let known = self.0.store.read(move |view| is_known(view, &id)).await?;
+        match ahead && !known {
+            true => Ok((answer.event_id, sent_at)),
+            false => Err(Setback::nonsense("it knows no other event there")),
         }
     }
 
@@ -263,7 +276,7 @@ fn who_knows(view: &View, room: Room) -> Reply<Vec<OwnedServerName>> {
 
 /// By depth: what follows another event is deeper than that.
 fn newest_first(mut pdus: Vec<Pdu>) -> Vec<Pdu> {
-    pdus.sort_by(|a, b| (b.depth, b.origin_server_ts).cmp(&(a.depth, a.origin_server_ts)));
+    pdus.sort_by_key(|pdu| std::cmp::Reverse((pdu.depth, pdu.origin_server_ts)));
     pdus.dedup_by(|a, b| a.event_id == b.event_id);
     pdus
 }

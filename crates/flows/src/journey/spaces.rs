@@ -45,7 +45,7 @@ const ROOMS_MAX: usize = 100;
 const AT_ONCE: usize = 8;
 /// Rounds for one page: each goes a level down, at least.
 const ROUNDS_MAX: usize = 20;
-/// No further round begins after this: somebody waits.
+/// For all of them: somebody waits.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// What a server answered about a room, and when.
@@ -94,18 +94,18 @@ impl Journeys {
     /// # Errors
     /// As [`rooms::hierarchy::page`].
     pub async fn hierarchy(&self, tour: Tour) -> Reply<String> {
-        let begun = Instant::now();
+        let end = tokio::time::Instant::now() + WAIT;
         let mut told = Arc::new(Told::default());
         let mut asked = 0;
         for _ in 0..ROUNDS_MAX {
             let walked = self.walk(&tour, &told).await?;
             let left = ROOMS_MAX.saturating_sub(asked);
-            if walked.unknown.is_empty() || left == 0 || begun.elapsed() > WAIT {
+            if walked.unknown.is_empty() || left == 0 || tokio::time::Instant::now() >= end {
                 return walked.body.ok_or_else(closed);
             }
             let ask = walked.unknown.into_iter().take(left).map(|(room, via)| async {
-                let answer = self.told_of(&tour, &room, via).await?;
-                Ok::<_, Error>((room, answer))
+                let answer = tokio::time::timeout_at(end, self.told_of(&tour, &room, via)).await;
+                Ok::<_, Error>((room, answer.unwrap_or(Ok(None))?))
             });
             let answers: Vec<_> = stream::iter(ask).buffered(AT_ONCE).collect().await;
             asked += answers.len();

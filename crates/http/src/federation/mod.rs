@@ -9,6 +9,8 @@ mod keys;
 mod reading;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;
 mod transactions;
 
 /// All endpoints of the Server-Server API.

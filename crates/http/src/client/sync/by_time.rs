@@ -49,7 +49,7 @@ async fn get(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<Js
         return question.answer(Some(told(theirs)));
     }
     let id = theirs.0.clone();
-    let here = outside.store.read(move |view| store::event::find(view, &id)).await?.is_some();
+    let here = outside.store.read(move |view| past::is_known(view, &id)).await?;
     let (found, _) = question.look(&outside).await?;
     match here {
         true => question.answer(found),
