@@ -69,8 +69,7 @@ async fn serve(
     let bridges = Bridges::new(services, egress.clone());
     let rim = Rim::bind(config).await?;
     let addresses = rim.addresses();
-    let again = Again { sources, peers: peers.clone(), reload: rim.reload() };
-    let mut stop = again.listen()?;
+    let mut stop = Again { sources, peers: peers.clone(), reload: rim.reload() }.listen()?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
     let followers = Followers::start(config, store, &index, &bridges, &peers);
