@@ -68,10 +68,8 @@ async fn serve(
     let mail = mail(config)?;
     let bridges = Bridges::new(services, egress.clone());
     let rim = Rim::bind(config).await?;
-    let (addresses, reload) = (rim.addresses(), rim.reload());
-    let again = Again { sources, peers: peers.clone(), reload };
-    let mut stop = signals::listen(move || again.read())
-        .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))?;
+    let addresses = rim.addresses();
+    let mut stop = Again { sources, peers: peers.clone(), reload: rim.reload() }.listen()?;
     let control = control_socket(config, data, store, &hasher)?;
     let clock = tokio::spawn(tick(store.clone()));
     let followers = Followers::start(config, store, &index, &bridges, &peers);
@@ -225,6 +223,12 @@ struct Again {
 }
 
 impl Again {
+    /// Begins to listen for signals.
+    fn listen(self) -> Result<watch::Receiver<bool>, Failure> {
+        signals::listen(move || self.read())
+            .map_err(|e| Failure::Runtime(format!("signals cannot be listened for: {e}")))
+    }
+
     fn read(&self) {
         match self.reload.reload() {
             Ok(()) => tracing::info!("certificates read again"),

@@ -53,9 +53,9 @@ pub(crate) struct Rim {
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// The client-server API, and `.well-known`.
+    /// The client-server API, and all of `.well-known`.
     pub client: bool,
-    /// The server-server API.
+    /// The server-server API, and `.well-known/matrix/server`.
     pub federation: bool,
     /// `/health`.
     pub health: bool,
@@ -512,7 +512,7 @@ impl Resources {
     }
 
     fn serves(self, endpoint: &Endpoint) -> bool {
-        if endpoint.federation { self.federation } else { self.client }
+        (endpoint.federation && self.federation) || (endpoint.client && self.client)
     }
 }
 

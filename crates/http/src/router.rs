@@ -26,7 +26,9 @@ pub(crate) struct Endpoint {
     pub(crate) group: Group,
     /// Which path argument names a room; its writers queue by that.
     pub(crate) room: Option<usize>,
-    /// Part of the server-server API.
+    /// For clients.
+    pub(crate) client: bool,
+    /// For other servers.
     pub(crate) federation: bool,
     pub(crate) meter: Meter,
 }
@@ -102,20 +104,25 @@ impl Router {
     }
 }
 
+/// Where other servers find this one; it has to be wherever the web server of its name passes requests on to.
+const SHARED: &str = "/.well-known/matrix/server";
+/// How the paths begin that are for other servers.
+const FEDERATION: [&str; 3] = ["/_matrix/federation/", "/_matrix/key/", SHARED];
+
 fn endpoint(route: Route) -> Endpoint {
     let method = route.method.as_str();
     let erased: Vec<String> = route.paths.iter().map(|path| erased(path)).collect();
     let group = |path: &String| limits::group(method, path);
     // The newest path comes last.
     let template = route.paths.last().copied().unwrap_or_default();
+    let is_federation = FEDERATION.iter().any(|prefix| template.starts_with(prefix));
     Endpoint {
         guests: erased.iter().any(|path| guests::may_call(method, path)),
         openness: Openness::of(method, &erased),
         group: erased.iter().map(group).find(|g| *g != Group::Other).unwrap_or(Group::Other),
         room: arguments(template).position(|name| matches!(name, "room_id" | "roomId")),
-        federation: ["/_matrix/federation/", "/_matrix/key/"]
-            .iter()
-            .any(|prefix| template.starts_with(prefix)),
+        client: !is_federation || template == SHARED,
+        federation: is_federation,
         meter: Meter::new(route.method.clone(), template),
         auth: route.auth,
         run: route.run,
