@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Reply, Room};
 use ruma::{EventId, RoomId};
+use serde_json::Value;
 use store::{
     Store, View, event, room,
     schema::{DESTINATIONS, Destination},
@@ -106,13 +107,22 @@ fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec
         if own && stayed && before.joined && has.is_none() {
             missing.push(format!("{event_id} of {name} never came to {other}"));
         }
+        // What was kept from it comes without its content, where events that it may have build on it.
+        let in_full = match has {
+            Some(event) => to.read_here(|view| {
+                let content: Value =
+                    serde_json::from_str(event::load(view, event)?.content()).unwrap_or_default();
+                Ok(content["body"].is_string())
+            })?,
+            None => false,
+        };
         let may = |it: &Standing| {
             it.joined
                 || it.history == "world_readable"
                 || it.history == "shared" && joins_later
                 || it.history == "invited" && it.invited
         };
-        if own && message && has.is_some() && !around.iter().any(may) {
+        if own && message && in_full && !around.iter().any(may) {
             broken.push(format!("{other} has {event_id} of {name}, which is kept from it"));
         }
     }

@@ -143,7 +143,8 @@ fn may_see(
     let stored = event::load(view, *number)?;
     let turn = room::turn(view, *at, &stored)?;
     let mut seen = Vec::new();
-    for root in [turn.before, turn.after] {
+    // The state around the event itself counts, not what the room had come to when it arrived here.
+    for root in [stored.row.before, stored.row.after] {
         let history = history(view, root)?;
         let membership = membership(view, root, id)?.unwrap_or_else(|| "leave".to_owned());
         seen.push((history, membership));
@@ -151,7 +152,11 @@ fn may_see(
     // For an event that changes one of the two, both count.
     let own = stored.row.state_key.as_deref() == Some(id.as_str());
     let changes = own || stored.is_state("m.room.history_visibility");
-    let joined_later = joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
+    // What arrives while they are in the room was sent before they came, or at the same time.
+    let here = [turn.before, turn.after].into_iter().map(|root| membership(view, root, id));
+    let here = here.collect::<Reply<Vec<_>>>()?.into_iter().any(|it| it.as_deref() == Some("join"));
+    let joined_later =
+        here || joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
     // How they stand themselves, everybody is told.
     let allowed = own && stored.is_state("m.room.member")
         || seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {

@@ -11,7 +11,7 @@ mod transaction;
 mod worker;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -66,7 +66,7 @@ impl Inbound {
     pub async fn resume(&self) -> Reply<()> {
         let rooms = self.0.store.read(|view| {
             let rows: Vec<((Room, String, u64), _)> = view.everything(&STAGED, None, STAGED_MAX)?;
-            Ok(rows.into_iter().map(|((room, origin, _), _)| (room, origin)).collect::<HashSet<_>>())
+            Ok(rows.into_iter().map(|((room, origin, _), _)| (room, origin)).collect::<BTreeSet<_>>())
         });
         for (room, origin) in rooms.await? {
             if let Ok(origin) = OwnedServerName::try_from(origin) {

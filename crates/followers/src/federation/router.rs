@@ -110,12 +110,9 @@ impl Router {
             while self.advance().await? {}
             self.start();
             tokio::select! {
-                _ = head.changed() => {}
-                _ = nudges.changed() => self.tell_typing(false).await?,
-                server = &mut heard => {
-                    self.shared.desk.wake(&server);
-                    heard = wire.heard();
-                }
+                // The frequent comes last; what the head brings is handed out in each round anyway.
+                biased;
+                _ = stop.changed() => {}
                 Some(ended) = self.senders.join_next_with_id() => self.ended(ended),
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
@@ -124,7 +121,12 @@ impl Router {
                         return Ok(());
                     }
                 }
-                _ = stop.changed() => {}
+                _ = nudges.changed() => self.tell_typing(false).await?,
+                server = &mut heard => {
+                    self.shared.desk.wake(&server);
+                    heard = wire.heard();
+                }
+                _ = head.changed() => {}
             }
         }
         Ok(())
