@@ -123,13 +123,14 @@ fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec
                 || it.history == "invited" && it.invited
         };
         if own && message && in_full && !around.iter().any(may) {
-            broken.push(format!("{other} has {event_id} of {name}, which is kept from it"));
+            broken.push(format!("{other} has {event_id} of {name}, which is kept from it: {around:?}"));
         }
     }
     Ok(broken)
 }
 
 /// How a server stands to a room in a state.
+#[derive(Debug)]
 struct Standing {
     joined: bool,
     invited: bool,
