@@ -150,7 +150,12 @@ fn may_see(
     event: &str,
 ) -> Reply<Result<(), String>> {
     let Some((at, number, _)) = timeline.events.iter().find(|(.., id)| id == event) else {
-        return Ok(Err("it is not in the room's timeline".to_owned()));
+        // How they stand, people are told of rooms too that their server is not in.
+        let stored = EventId::parse(event).ok().map(|id| event::load_id(view, &id)).transpose()?;
+        let own = stored.flatten().is_some_and(|stored| {
+            stored.is_state("m.room.member") && stored.row.state_key.as_deref() == Some(id.as_str())
+        });
+        return Ok(if own { Ok(()) } else { Err("it is not in the room's timeline".to_owned()) });
     };
     let stored = event::load(view, *number)?;
     let mut seen = Vec::new();
@@ -175,7 +180,11 @@ fn may_see(
                 || history == "shared" && joined_later
                 || history == "invited" && membership == "invite"
         });
-    Ok(if allowed { Ok(()) } else { Err(format!("at {at} history and membership were {seen:?}, joins {joins:?}")) })
+    Ok(if allowed {
+        Ok(())
+    } else {
+        Err(format!("at {at} history and membership were {seen:?}, joins {joins:?}"))
+    })
 }
 
 /// Had a user who was in the room left it when what stands at this position came?

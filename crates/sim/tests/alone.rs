@@ -6,7 +6,7 @@ use sim::{Habits, Plan, run};
 
 #[test]
 fn one_server_keeps_its_promises_across_crashes() {
-    seeds::hold("one server", 40, &Plan::alone());
+    seeds::hold("one server", 40, 5, &Plan::alone());
 }
 
 #[test]

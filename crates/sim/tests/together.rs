@@ -6,10 +6,10 @@ use sim::Plan;
 
 #[test]
 fn two_servers_agree_when_everything_has_calmed_down() {
-    seeds::hold("two servers", 10, &Plan::together(2));
+    seeds::hold("two servers", 10, 2, &Plan::together(2));
 }
 
 #[test]
 fn three_servers_agree_when_everything_has_calmed_down() {
-    seeds::hold("three servers", 5, &Plan::together(3));
+    seeds::hold("three servers", 4, 1, &Plan::together(3));
 }

@@ -77,7 +77,8 @@ impl Search<'_> {
         let own = self.inbound.0.store.server_name().to_owned();
         let names = self.inbound.0.store.read(move |view| room::servers(view, room)).await?;
         let others = names.iter().filter_map(|name| OwnedServerName::try_from(&**name).ok());
-        let others = others.filter(|name| *name != own && *name != self.queue.origin).take(OTHERS_MAX);
+        let others =
+            others.filter(|name| *name != own && *name != self.queue.origin).take(OTHERS_MAX);
         Ok(std::iter::once(self.queue.origin.clone()).chain(others).collect())
     }
 

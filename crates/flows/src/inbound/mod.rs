@@ -66,7 +66,10 @@ impl Inbound {
     pub async fn resume(&self) -> Reply<()> {
         let rooms = self.0.store.read(|view| {
             let rows: Vec<((Room, String, u64), _)> = view.everything(&STAGED, None, STAGED_MAX)?;
-            Ok(rows.into_iter().map(|((room, origin, _), _)| (room, origin)).collect::<BTreeSet<_>>())
+            Ok(rows
+                .into_iter()
+                .map(|((room, origin, _), _)| (room, origin))
+                .collect::<BTreeSet<_>>())
         });
         for (room, origin) in rooms.await? {
             if let Ok(origin) = OwnedServerName::try_from(origin) {
