@@ -22,7 +22,11 @@ pub async fn run(store: Store, mut stop: watch::Receiver<bool>) {
             Ok(false) => {}
             Err(e) => tracing::error!(error = %e, "delayed events wait"),
         }
-        tokio::select! { () = tokio::time::sleep(EVERY) => {}, _ = stop.changed() => {} }
+        tokio::select! {
+            biased;
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
     }
 }
 

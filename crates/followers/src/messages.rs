@@ -29,9 +29,17 @@ pub async fn index_messages(store: Store, index: Arc<Messages>, mut stop: watch:
         head.borrow_and_update();
         if store.head() <= index.position() {
             index.rest();
-            tokio::select! { _ = head.changed() => {}, _ = stop.changed() => continue }
+            tokio::select! {
+                biased;
+                _ = stop.changed() => continue,
+                _ = head.changed() => {}
+            }
         }
-        tokio::select! { () = tokio::time::sleep(wait) => {}, _ = stop.changed() => {} }
+        tokio::select! {
+            biased;
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 }
 

@@ -104,13 +104,21 @@ async fn run(outlet: Outlet, mut stop: watch::Receiver<bool>) {
             Err(e) => {
                 tracing::error!(error = %e, "pushes failed");
                 reader.at = None;
-                tokio::select! { () = tokio::time::sleep(RETRY) => {}, _ = stop.changed() => {} }
+                tokio::select! {
+                    biased;
+                    _ = stop.changed() => {}
+                    () = tokio::time::sleep(RETRY) => {}
+                }
                 continue;
             }
         }
         // Ended workers are taken away as they come, so that they do not pile up.
         while workers.try_join_next().is_some() {}
-        tokio::select! { _ = head.changed() => {}, _ = stop.changed() => {} }
+        tokio::select! {
+            biased;
+            _ = stop.changed() => {}
+            _ = head.changed() => {}
+        }
     }
     let finish = async { while workers.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, finish).await.is_err() {

@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Reply, Room};
-use ruma::{EventId, RoomId};
+use ruma::{EventId, RoomId, UserId};
+use serde_json::Value;
 use store::{
     Store, View, event, room,
     schema::{DESTINATIONS, Destination},
@@ -20,12 +21,36 @@ use crate::{
 /// Servers of one run.
 const SERVERS_MAX: usize = 1_000;
 
-/// What is broken between these servers.
-pub(crate) fn check(servers: &[Arc<Server>], rooms: &[String]) -> Reply<Vec<String>> {
+/// Do all servers that are in a room see somebody joined to it?
+pub(crate) fn see_joined(servers: &[Arc<Server>], id: &str, who: &UserId) -> Reply<bool> {
+    for store in servers.iter().filter_map(|server| server.store()) {
+        let Some(room) = resident(&store, id)? else { continue };
+        let joined = store.read_here(|view| {
+            let root = room::head(view, room)?.state;
+            Ok(promises::membership(view, root, who)?.as_deref() == Some("join"))
+        })?;
+        if !joined {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Is a server in a room?
+pub(crate) fn is_in(server: &Server, id: &str) -> Reply<bool> {
+    server.store().map_or(Ok(false), |store| Ok(resident(&store, id)?.is_some()))
+}
+
+/// What is broken between these servers. Of `settled` rooms they are to have the same state.
+pub(crate) fn check(
+    servers: &[Arc<Server>],
+    rooms: &[String],
+    settled: &BTreeSet<String>,
+) -> Reply<Vec<String>> {
     let stores: Vec<Store> = servers.iter().filter_map(|server| server.store()).collect();
     let mut broken = Vec::new();
     for id in rooms {
-        broken.extend(of_room(&stores, id)?);
+        broken.extend(of_room(&stores, id, settled.contains(id))?);
     }
     for store in &stores {
         broken.extend(store.read_here(behind)?);
@@ -42,7 +67,7 @@ fn resident(store: &Store, id: &str) -> Reply<Option<Room>> {
     })
 }
 
-fn of_room(stores: &[Store], id: &str) -> Reply<Vec<String>> {
+fn of_room(stores: &[Store], id: &str, settled: bool) -> Reply<Vec<String>> {
     let mut broken = Vec::new();
     let mut states = Vec::new();
     for store in stores {
@@ -51,7 +76,7 @@ fn of_room(stores: &[Store], id: &str) -> Reply<Vec<String>> {
         states.push((store, room, state));
     }
     for (one, two) in states.iter().zip(states.iter().skip(1)) {
-        if one.2 != two.2 {
+        if settled && one.2 != two.2 {
             let only = |a: &BTreeSet<_>, b: &BTreeSet<_>| format!("{:?}", a - b);
             let (a, b) = (one.2.clone().into_iter().collect(), two.2.clone().into_iter().collect());
             let (here, there) = (one.0.server_name(), two.0.server_name());
@@ -106,20 +131,32 @@ fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec
         if own && stayed && before.joined && has.is_none() {
             missing.push(format!("{event_id} of {name} never came to {other}"));
         }
+        // What was kept from it comes without its content, where events that it may have build on it.
+        let in_full = match has {
+            Some(event) => to.read_here(|view| {
+                let content: Value =
+                    serde_json::from_str(event::load(view, event)?.content()).unwrap_or_default();
+                Ok(content["body"].is_string())
+            })?,
+            None => false,
+        };
         let may = |it: &Standing| {
             it.joined
                 || it.history == "world_readable"
                 || it.history == "shared" && joins_later
                 || it.history == "invited" && it.invited
         };
-        if own && message && has.is_some() && !around.iter().any(may) {
-            broken.push(format!("{other} has {event_id} of {name}, which is kept from it"));
+        if own && message && in_full && !around.iter().any(may) {
+            broken.push(format!(
+                "{other} has {event_id} of {name}, which is kept from it: {around:?}"
+            ));
         }
     }
     Ok(broken)
 }
 
 /// How a server stands to a room in a state.
+#[derive(Debug)]
 struct Standing {
     joined: bool,
     invited: bool,

@@ -36,9 +36,4 @@ impl Dice {
     pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         all.get(self.below(all.len()))
     }
-
-    /// A number.
-    pub(crate) fn number(&mut self) -> u64 {
-        self.0.random()
-    }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use store::{
     Direction, View,
     event::{self, Stored},
+    log::Entry,
     room,
     schema::TIMELINE,
     state::{self, Root},
@@ -89,7 +90,11 @@ pub(crate) fn told(
     // What followed their last join, as it was told.
     let Some(since) = joins.last() else { return Ok(Err(format!("{id} joined, but when?"))) };
     let mut wanted: Vec<&str> = Vec::new();
-    for (_, _, event) in timeline.events.iter().filter(|(at, ..)| at >= since) {
+    for (at, _, event) in timeline.events.iter().filter(|(at, ..)| at >= since) {
+        // What was put into the past stands where `/sync` had gone by: clients find it as they scroll.
+        if !is_news(view, timeline.room, *at, event)? {
+            continue;
+        }
         // What others did at the same time may lie behind the join and yet have happened before it.
         if may_see(view, timeline, user, id, &joins, event)?.is_ok() {
             wanted.push(event);
@@ -104,6 +109,13 @@ pub(crate) fn told(
         return Ok(Err(format!("{id} was to be told {wanted:?} and was told {got:?}")));
     }
     Ok(Ok(()))
+}
+
+/// Did an event come as news, announced by the log entry of its position?
+fn is_news(view: &View, room: Room, at: Seq, id: &str) -> Reply<bool> {
+    let entry = view.log(Seq(at.0.saturating_sub(1)), at, 1)?.pop();
+    let Some((_, Entry::Event { room: of, event, .. })) = entry else { return Ok(false) };
+    Ok(of == room && event::load(view, event)?.id.as_str() == id)
 }
 
 /// Where a user came in: those of their joins before which they were not joined.
@@ -138,12 +150,17 @@ fn may_see(
     event: &str,
 ) -> Reply<Result<(), String>> {
     let Some((at, number, _)) = timeline.events.iter().find(|(.., id)| id == event) else {
-        return Ok(Err("it is not in the room's timeline".to_owned()));
+        // How they stand, people are told of rooms too that their server is not in.
+        let stored = EventId::parse(event).ok().map(|id| event::load_id(view, &id)).transpose()?;
+        let own = stored.flatten().is_some_and(|stored| {
+            stored.is_state("m.room.member") && stored.row.state_key.as_deref() == Some(id.as_str())
+        });
+        return Ok(if own { Ok(()) } else { Err("it is not in the room's timeline".to_owned()) });
     };
     let stored = event::load(view, *number)?;
-    let turn = room::turn(view, *at, &stored)?;
     let mut seen = Vec::new();
-    for root in [turn.before, turn.after] {
+    // The state around the event itself counts, not what the room had come to when it arrived here.
+    for root in [stored.row.before, stored.row.after] {
         let history = history(view, root)?;
         let membership = membership(view, root, id)?.unwrap_or_else(|| "leave".to_owned());
         seen.push((history, membership));
@@ -151,7 +168,10 @@ fn may_see(
     // For an event that changes one of the two, both count.
     let own = stored.row.state_key.as_deref() == Some(id.as_str());
     let changes = own || stored.is_state("m.room.history_visibility");
-    let joined_later = joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
+    // What came while they were in the room was sent before they came, or at the same time.
+    let here = joins.iter().any(|join| join < at) && !has_left(view, timeline, *at, id)?;
+    let joined_later =
+        here || joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
     // How they stand themselves, everybody is told.
     let allowed = own && stored.is_state("m.room.member")
         || seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {
@@ -160,7 +180,25 @@ fn may_see(
                 || history == "shared" && joined_later
                 || history == "invited" && membership == "invite"
         });
-    Ok(if allowed { Ok(()) } else { Err(format!("history and membership were {seen:?}")) })
+    Ok(if allowed {
+        Ok(())
+    } else {
+        Err(format!("at {at} history and membership were {seen:?}, joins {joins:?}"))
+    })
+}
+
+/// Had a user who was in the room left it when what stands at this position came?
+fn has_left(view: &View, timeline: &Timeline, at: Seq, id: &UserId) -> Reply<bool> {
+    let mut left = false;
+    for (position, event, _) in timeline.events.iter().take_while(|(position, ..)| *position < at) {
+        let stored = event::load(view, *event)?;
+        if stored.is_state("m.room.member") && stored.row.state_key.as_deref() == Some(id.as_str())
+        {
+            let turn = room::turn(view, *position, &stored)?;
+            left = membership(view, turn.after, id)?.as_deref() != Some("join");
+        }
+    }
+    Ok(left)
 }
 
 fn is_joined(view: &View, timeline: &Timeline, user: User) -> Reply<bool> {

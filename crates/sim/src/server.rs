@@ -25,7 +25,7 @@ use ruma::{OwnedServerName, OwnedUserId};
 use store::{Scheduler, Store};
 use tempfile::TempDir;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::AbortHandle,
     time::{Instant, sleep},
 };
@@ -70,8 +70,8 @@ struct Running {
     local: Local,
     mounted: Arc<Mounted>,
     alive: Arc<AtomicBool>,
-    /// Turns true when it crashes.
-    gone: watch::Sender<bool>,
+    /// Told when it crashes. It wakes those who wait in the order in which they came.
+    gone: Arc<Notify>,
     tasks: Vec<AbortHandle>,
     inbound: Inbound,
     telling: Federation,
@@ -161,7 +161,7 @@ impl Server {
             }
         };
         tasks.push(tokio::spawn(resume).abort_handle());
-        let gone = watch::Sender::new(false);
+        let gone = Arc::new(Notify::new());
         let stop = (stop_rim, stop_followers);
         state.running = Some(Running {
             store,
@@ -183,7 +183,7 @@ impl Server {
         running.mounted.unmount();
         running.alive.store(false, Ordering::Relaxed);
         running.tasks.iter().for_each(AbortHandle::abort);
-        running.gone.send_replace(true);
+        running.gone.notify_waiters();
         // They reach nothing any more, neither disk nor network: this is only so that they end.
         let Running { inbound, telling, .. } = running;
         tokio::spawn(async move {
@@ -204,14 +204,14 @@ impl Server {
         &self,
         request: http::Request<Bytes>,
     ) -> Option<http::Response<Bytes>> {
-        let (local, mut gone) = {
+        let (local, gone) = {
             let state = self.state.lock();
             let running = state.running.as_ref()?;
-            (running.local.clone(), running.gone.subscribe())
+            (running.local.clone(), running.gone.clone().notified_owned())
         };
         tokio::select! {
             biased;
-            _ = gone.wait_for(|gone| *gone) => None,
+            () = gone => None,
             response = local.call(request) => Some(response),
         }
     }

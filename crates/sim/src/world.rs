@@ -1,7 +1,9 @@
 //! A run: servers are started, people live, things fail, everything calms down, and the promises are checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use base::Reply;
+use serde_json::json;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -152,11 +154,63 @@ impl World {
         for (me, watching) in scene.people.iter().zip(watching) {
             watchers.push((me.clone(), watching.await.unwrap()));
         }
-        self.calm_down().await;
+        self.network.calm_down();
+        self.calm_down(if self.servers.len() > 1 { CALM } else { CALM_ALONE }).await;
+        let settled = self.come_together(&scene).await.unwrap();
         for (_, watcher) in &mut watchers {
             watcher.catch_up().await;
         }
-        self.judge(&scene, &watchers).await
+        self.judge(&scene, &watchers, &settled).await
+    }
+
+    /// What one server has left aside (soft failure), another may have shown: they come together when somebody speaks whom
+    /// all hear, on each server once it has heard the others. Returns the rooms in which that could be.
+    async fn come_together(&self, scene: &Scene) -> Reply<BTreeSet<String>> {
+        let rooms: Vec<String> =
+            scene.ledger.lock().rooms.iter().map(|room| room.id.clone()).collect();
+        let mut settled: BTreeSet<String> = rooms.iter().cloned().collect();
+        if self.servers.len() < 2 {
+            return Ok(settled);
+        }
+        let mut dice = Dice::new(self.seed, "last words");
+        for round in 0..ROUNDS {
+            for (at, server) in self.servers.iter().enumerate() {
+                for id in &rooms {
+                    let spoke = self.speak(scene, &mut dice, at, id, round).await?;
+                    if !spoke && agreement::is_in(server, id)? {
+                        settled.remove(id);
+                    }
+                }
+                self.calm_down(CALM_ALONE).await;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Somebody of a server says something in a room, of whom all servers see that they are in it. Says whether there is one.
+    async fn speak(
+        &self,
+        scene: &Scene,
+        dice: &mut Dice,
+        at: usize,
+        room: &str,
+        round: u32,
+    ) -> Reply<bool> {
+        for person in scene.people.iter().filter(|person| person.at == at) {
+            if !agreement::see_joined(&self.servers, room, &person.account.id)? {
+                continue;
+            }
+            let body = format!("last words {round} of {}", person.account.id);
+            let path = format!("/rooms/{room}/send/m.room.message/last{round}");
+            let content = json!({"msgtype": "m.text", "body": body});
+            let answer = person.insist(dice, "PUT", &path, Some(&content)).await;
+            let Some((200, answer)) = answer else { continue };
+            let event = answer["event_id"].as_str().unwrap_or_default().to_owned();
+            let (person, room) = (person.index, room.to_owned());
+            scene.ledger.lock().events.push(ledger::Acknowledged { person, room, event, body });
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Servers and accounts, while nothing fails.
@@ -174,16 +228,15 @@ impl World {
         Scene { people, ledger: ledger::Shared::default(), trace: self.trace.clone() }
     }
 
-    /// Nothing fails any more; returns when nothing moves any more.
-    async fn calm_down(&self) {
+    /// Returns when nothing has moved for so long.
+    async fn calm_down(&self, calm: Duration) {
         let heads = || -> Vec<_> {
             self.servers.iter().map(|server| server.store().map(|store| store.head())).collect()
         };
-        self.network.calm_down();
         let began = Instant::now();
         let mut before = heads();
         while began.elapsed() < CALM_MAX {
-            sleep(if self.servers.len() > 1 { CALM } else { CALM_ALONE }).await;
+            sleep(calm).await;
             let now = heads();
             if now == before {
                 break;
@@ -193,7 +246,12 @@ impl World {
         self.trace.note(format_args!("calm {before:?}"));
     }
 
-    async fn judge(&self, scene: &Scene, watchers: &[(Arc<Person>, Watcher)]) -> Outcome {
+    async fn judge(
+        &self,
+        scene: &Scene,
+        watchers: &[(Arc<Person>, Watcher)],
+        settled: &BTreeSet<String>,
+    ) -> Outcome {
         let (rooms, events, mut broken) = {
             let ledger = scene.ledger.lock();
             let rooms: Vec<String> = ledger.rooms.iter().map(|room| room.id.clone()).collect();
@@ -214,7 +272,7 @@ impl World {
             });
             broken.extend(found.unwrap_or_else(|e| vec![format!("{}: {e}", server.name)]));
         }
-        let agreed = agreement::check(&self.servers, &rooms);
+        let agreed = agreement::check(&self.servers, &rooms, settled);
         broken.extend(agreed.unwrap_or_else(|e| vec![format!("no agreement: {e}")]));
         let told = watchers.iter().flat_map(|(_, watcher)| watcher.told.values()).map(Vec::len);
         Outcome {
@@ -229,7 +287,9 @@ impl World {
 
 /// Nothing has moved for so long: longer than any pause after which another server is asked again.
 const CALM: Duration = Duration::from_secs(7_200);
-/// The same where there is no other server.
+/// How often each server speaks at the end.
+const ROUNDS: u32 = 2;
+/// The same where nothing has failed lately, or there is no other server.
 const CALM_ALONE: Duration = Duration::from_secs(60);
 /// By then everything has calmed down.
 const CALM_MAX: Duration = Duration::from_secs(24 * 3_600);

@@ -48,12 +48,20 @@ pub async fn run(store: Store, follower: Arc<dyn Follower>, mut stop: watch::Rec
                 if !caught_up {
                     continue;
                 }
-                tokio::select! { _ = head.changed() => {}, _ = stop.changed() => {} }
+                tokio::select! {
+                    biased;
+                    _ = stop.changed() => {}
+                    _ = head.changed() => {}
+                }
             }
             Err(e) => {
                 tracing::error!(follower = follower.id(), error = %e, "follower failed");
                 at = None;
-                tokio::select! { () = tokio::time::sleep(RETRY) => {}, _ = stop.changed() => {} }
+                tokio::select! {
+                    biased;
+                    _ = stop.changed() => {}
+                    () = tokio::time::sleep(RETRY) => {}
+                }
             }
         }
     }

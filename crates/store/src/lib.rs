@@ -235,6 +235,11 @@ impl Store {
         &self.shared.options.server_name
     }
 
+    /// Where work is done instead of on threads, if that is decided elsewhere: see [`Options::scheduler`].
+    pub fn scheduler(&self) -> Option<Scheduler> {
+        self.shared.options.scheduler.clone()
+    }
+
     /// The key with which this server signs.
     pub fn signing_key(&self) -> &Arc<protocol::SigningKey> {
         &self.shared.options.signing_key

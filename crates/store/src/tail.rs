@@ -28,6 +28,9 @@ pub(crate) struct Tail {
     sleepers: Mutex<HashMap<Tenant, Sleepers>>,
     nudges: watch::Sender<u64>,
     head: watch::Sender<Seq>,
+    /// Those who follow the head, in the order in which they came, each with a channel of their own: one channel for all
+    /// would wake them in an order by chance, and a simulated run could not be repeated.
+    watchers: Mutex<Vec<watch::Sender<Seq>>>,
 }
 
 #[derive(Default)]
@@ -46,6 +49,7 @@ impl Tail {
             sleepers: Mutex::default(),
             nudges: watch::Sender::new(0),
             head: watch::Sender::new(head),
+            watchers: Mutex::default(),
         }
     }
 
@@ -54,7 +58,11 @@ impl Tail {
         *self.head.borrow()
     }
     pub(crate) fn watch(&self) -> watch::Receiver<Seq> {
-        self.head.subscribe()
+        let mut watchers = self.watchers.lock();
+        // Read under the lock: whoever moves the head now waits for it, and tells this one too.
+        let (tell, told) = watch::channel(self.head());
+        watchers.push(tell);
+        told
     }
 
     /// Entries `after < seq <= upto` of a tenant; `None` if the ring does not hold all of that span.
@@ -103,6 +111,7 @@ impl Tail {
         drop(ring);
         drop(sleepers);
         self.head.send_replace(head);
+        self.watchers.lock().retain(|watcher| watcher.send(head).is_ok());
     }
 
     /// Something that lives in memory only changed in a room.

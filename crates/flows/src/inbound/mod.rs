@@ -11,7 +11,7 @@ mod transaction;
 mod worker;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -69,7 +69,7 @@ impl Inbound {
             Ok(rows
                 .into_iter()
                 .map(|((room, origin, _), _)| (room, origin))
-                .collect::<HashSet<_>>())
+                .collect::<BTreeSet<_>>())
         });
         for (room, origin) in rooms.await? {
             if let Ok(origin) = OwnedServerName::try_from(origin) {

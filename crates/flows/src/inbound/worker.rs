@@ -45,8 +45,9 @@ impl Inbound {
         let mut tried = HashMap::new();
         loop {
             let round = tokio::select! {
-                round = self.round(&place, &mut tried) => round,
+                biased;
                 _ = stop.wait_for(|stop| *stop) => break,
+                round = self.round(&place, &mut tried) => round,
             };
             let again = match round {
                 Ok(Some(again)) => again,
@@ -65,8 +66,9 @@ impl Inbound {
                 }
             };
             tokio::select! {
-                () = sleep_until(again) => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => break,
+                () = sleep_until(again) => {}
             }
         }
         self.0.working.lock().remove(&place);

@@ -49,13 +49,15 @@ pub async fn run(journeys: Journeys, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         news.mark_unchanged();
         let pause = tokio::select! {
-            pause = round(&journeys, &mut resting) => pause,
+            biased;
             _ = stop.wait_for(|stop| *stop) => break,
+            pause = round(&journeys, &mut resting) => pause,
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = news.changed() => {}
+            biased;
             _ = stop.wait_for(|stop| *stop) => {}
+            _ = news.changed() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -11,7 +11,11 @@ use futures_util::{StreamExt as _, stream};
 use protocol::{Pdu, pdu};
 use ruma::{OwnedServerName, RoomVersionId};
 use serde_json::value::RawValue;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use store::Scheduler;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::spawn_blocking,
+};
 
 use super::keys::{Found, Keyring, Need};
 
@@ -27,16 +31,17 @@ type Signers = Vec<(OwnedServerName, Vec<String>)>;
 pub(super) struct Threads {
     free: Arc<Semaphore>,
     count: usize,
-}
-
-impl Default for Threads {
-    fn default() -> Threads {
-        let count = std::thread::available_parallelism().map_or(2, usize::from);
-        Threads { free: Arc::new(Semaphore::new(count)), count }
-    }
+    /// Where the work is done instead.
+    scheduler: Option<Scheduler>,
 }
 
 impl Threads {
+    /// As many as there are cores; with a scheduler none, then it is that which decides when what is done.
+    pub(super) fn new(scheduler: Option<Scheduler>) -> Threads {
+        let count = std::thread::available_parallelism().map_or(2, usize::from);
+        Threads { free: Arc::new(Semaphore::new(count)), count, scheduler }
+    }
+
     /// The same for each of many, in their order.
     async fn each<T, U>(
         &self,
@@ -54,16 +59,22 @@ impl Threads {
             chunks.push(all.by_ref().take(CHUNK).collect::<Vec<T>>());
         }
         let work = chunks.into_iter().map(|chunk| {
-            let (f, free) = (f.clone(), self.free.clone());
+            let (f, free, scheduler) = (f.clone(), self.free.clone(), self.scheduler.clone());
             async move {
                 let place = free.acquire_owned().await;
                 let place = place.map_err(|_| Error::fault("the threads are gone"))?;
-                let done = spawn_blocking(move || {
+                let (tell, told) = oneshot::channel();
+                let work = move || {
                     let done: Vec<U> = chunk.into_iter().map(|one| f(one)).collect();
                     drop(place);
-                    done
-                });
-                done.await.map_err(|e| Error::fault(format!("a check panicked: {e}")))
+                    // Nobody may wait any more.
+                    drop(tell.send(done));
+                };
+                match scheduler {
+                    Some(scheduler) => scheduler(Box::new(work)),
+                    None => drop(spawn_blocking(work)),
+                }
+                told.await.map_err(|_| Error::fault("a check panicked"))
             }
         });
         let mut work = stream::iter(work).buffered(self.count);

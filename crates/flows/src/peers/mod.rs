@@ -78,9 +78,10 @@ impl Peers {
     #[must_use]
     pub fn with_wire(store: Store, options: Options, wire: Arc<dyn Wire>) -> Peers {
         let Options { enabled, trusted_key_servers, retired_keys, border } = options;
+        let threads = Threads::new(store.scheduler());
         let asker = Arc::new(Asker::new(store, enabled, border, wire));
         let keyring = Keyring::new(asker.clone(), trusted_key_servers, retired_keys);
-        Peers(Arc::new(Inner { asker, keyring, threads: Threads::default() }))
+        Peers(Arc::new(Inner { asker, keyring, threads }))
     }
 
     /// Asks a server, with a signed request.

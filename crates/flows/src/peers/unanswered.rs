@@ -56,7 +56,8 @@ impl std::error::Error for Unanswered {}
 impl From<Unanswered> for Error {
     fn from(why: Unanswered) -> Error {
         match why {
-            Unanswered::Refused(said) if said.status < 500 => {
+            // 401 would tell the client that its own access token is not known.
+            Unanswered::Refused(said) if said.status < 500 && said.status != 401 => {
                 Error::refused(said.status, known(&said.errcode), said.message)
             }
             Unanswered::Barred => Error::forbidden("this server does not talk to that one"),
@@ -81,4 +82,24 @@ fn known(errcode: &str) -> &'static str {
         "M_UNRECOGNIZED",
     ];
     KNOWN.iter().find(|known| **known == errcode).copied().unwrap_or("M_UNKNOWN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, errcode: &str) -> (u16, &'static str) {
+        let said = Said { status, errcode: errcode.to_owned(), message: String::new() };
+        match Error::from(Unanswered::Refused(said)) {
+            Error::Refused(refusal) => (refusal.status, refusal.errcode),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_client_is_not_told_that_its_token_is_unknown_when_another_server_refuses_this_one() {
+        assert_eq!(told(401, "M_UNKNOWN_TOKEN"), (502, "M_UNKNOWN"));
+        assert_eq!(told(401, "M_UNAUTHORIZED"), (502, "M_UNKNOWN"));
+        assert_eq!(told(403, "M_FORBIDDEN"), (403, "M_FORBIDDEN"));
+    }
 }

@@ -70,10 +70,15 @@ pub(super) struct Composed {
 
 /// Takes news in their order.
 pub(super) fn from_items(view: &View, server: &str, items: Vec<Item>) -> Reply<Composed> {
+    let name = <&ServerName>::try_from(server)
+        .map_err(|e| Error::fault(format!("{server} is no server: {e}")))?;
+    let mut gates = HashMap::new();
     let mut builder = Builder::default();
     let mut items = items.into_iter();
     for item in items.by_ref() {
-        builder.take(view, server, &item)?;
+        if !item.late || may_see(view, &mut gates, name, &item.news)? {
+            builder.take(view, server, &item)?;
+        }
         builder.parcel.upto = item.at;
         if builder.is_full() {
             break;
@@ -97,7 +102,7 @@ pub(super) fn from_log(view: &View, server: &str, from: Seq) -> Reply<Parcel> {
             && concern::is_for(view, &news, server)?
             && may_see(view, &mut gates, name, &news)?
         {
-            builder.take(view, server, &Item { at, news: Arc::new(news) })?;
+            builder.take(view, server, &Item { at, news: Arc::new(news), late: false })?;
         }
         builder.parcel.upto = at;
         if builder.is_full() {

@@ -28,6 +28,8 @@ pub(super) enum News {
 pub(super) struct Item {
     pub(super) at: Seq,
     pub(super) news: Arc<News>,
+    /// Memberships of its room have changed since: who is told of it now may not have been there.
+    pub(super) late: bool,
 }
 
 /// What other servers are told of an entry of the log; `None`: nothing.

@@ -75,6 +75,7 @@ async fn run(outlet: Outlet, mut stop: watch::Receiver<bool>) {
             // Another process sends. When that is gone, we do.
             Ok(false) => {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(scribe::LEASE) => {}
                     _ = stop.changed() => {}
                 }
@@ -84,7 +85,11 @@ async fn run(outlet: Outlet, mut stop: watch::Receiver<bool>) {
         };
         if let Err(error) = ended {
             tracing::error!(%error, "cannot tell other servers");
-            tokio::select! { () = tokio::time::sleep(RETRY) => {}, _ = stop.changed() => {} }
+            tokio::select! {
+                biased;
+                _ = stop.changed() => {}
+                () = tokio::time::sleep(RETRY) => {}
+            }
         }
     }
     if let Err(error) = place.release(&outlet.store).await {

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use base::{Reply, Seq};
+use base::{Reply, Room, Seq};
 use store::{
-    View,
+    View, log,
     schema::{CURSORS, DESTINATIONS, Destination},
 };
 use tokio::{
@@ -96,6 +96,19 @@ struct Router {
     served: HashMap<Id, Arc<str>>,
 }
 
+/// Where the memberships of rooms changed last.
+fn moved(entries: &[(Seq, log::Entry)]) -> HashMap<Room, Seq> {
+    let mut moved = HashMap::new();
+    for (at, entry) in entries {
+        if let log::Entry::Event { room, target: Some(_), .. } | log::Entry::State { room, .. } =
+            entry
+        {
+            moved.insert(*room, *at);
+        }
+    }
+    moved
+}
+
 impl Router {
     async fn rounds(&mut self, place: Place, stop: &mut watch::Receiver<bool>) -> Reply<()> {
         let store = self.shared.store.clone();
@@ -110,12 +123,9 @@ impl Router {
             while self.advance().await? {}
             self.start();
             tokio::select! {
-                _ = head.changed() => {}
-                _ = nudges.changed() => self.tell_typing(false).await?,
-                server = &mut heard => {
-                    self.shared.desk.wake(&server);
-                    heard = wire.heard();
-                }
+                // The frequent comes last; what the head brings is handed out in each round anyway.
+                biased;
+                _ = stop.changed() => {}
                 Some(ended) = self.senders.join_next_with_id() => self.ended(ended),
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
@@ -124,7 +134,12 @@ impl Router {
                         return Ok(());
                     }
                 }
-                _ = stop.changed() => {}
+                _ = nudges.changed() => self.tell_typing(false).await?,
+                server = &mut heard => {
+                    self.shared.desk.wake(&server);
+                    heard = wire.heard();
+                }
+                _ = head.changed() => {}
             }
         }
         Ok(())
@@ -144,6 +159,7 @@ impl Router {
                 _ => view.head().max(at),
             };
             let mut out: Vec<(Item, Audience)> = Vec::new();
+            let moved = moved(&entries);
             for (at, entry) in entries {
                 let Some(news) = concern::news(view, &entry)? else { continue };
                 let audience = concern::servers(view, &news)?;
@@ -154,7 +170,13 @@ impl Router {
                     // Made here once, so that it is there for all of them.
                     compose::pdu(view, *event)?;
                 }
-                out.push((Item { at, news: Arc::new(news) }, audience));
+                let late = match &news {
+                    News::Event { room, .. } => {
+                        full || moved.get(room).is_some_and(|last| *last > at)
+                    }
+                    _ => false,
+                };
+                out.push((Item { at, news: Arc::new(news), late }, audience));
             }
             Ok((out, upto, full))
         });

@@ -231,6 +231,7 @@ impl Worker {
     pub(super) async fn wait(&self, time: Duration) {
         let mut stop = self.shared.stop.clone();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(time) => {}
             () = self.slot.again.notified() => {}
             _ = stop.wait_for(|stop| *stop) => {}

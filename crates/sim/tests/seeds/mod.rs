@@ -4,15 +4,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sim::{Plan, run};
 
-/// Fresh seeds after the fixed ones.
-const FRESH: u64 = 5;
-
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// Runs the seeds; a seed that breaks a promise is printed, to be run again.
-pub(crate) fn hold(what: &str, fixed: u64, plan: &Plan) {
+pub(crate) fn hold(what: &str, fixed: u64, fresh: u64, plan: &Plan) {
     if let Some(seed) = number("SIM_SEED") {
         let outcome = run(seed, &Plan { tell: true, ..*plan });
         outcome.lines.iter().for_each(|line| println!("{line}"));
@@ -20,14 +17,14 @@ pub(crate) fn hold(what: &str, fixed: u64, plan: &Plan) {
     }
     let fixed = number("SIM_SEEDS").unwrap_or(fixed);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let fresh = since.as_micros() as u64 & 0xffff_ffff_ffff;
+    let first = since.as_micros() as u64 & 0xffff_ffff_ffff;
     let (mut acknowledged, mut told) = (0, 0);
-    for seed in (0..fixed).chain(fresh..fresh + FRESH) {
+    for seed in (0..fixed).chain(first..first + fresh) {
         let outcome = run(seed, plan);
         check(what, seed, &outcome.broken);
         (acknowledged, told) = (acknowledged + outcome.acknowledged, told + outcome.told);
     }
-    println!("{what}: {} seeds, {acknowledged} acknowledged, {told} told", fixed + FRESH);
+    println!("{what}: {} seeds, {acknowledged} acknowledged, {told} told", fixed + fresh);
     assert!(acknowledged > 0 && told > acknowledged, "nothing happened: {acknowledged} {told}");
 }
 

@@ -13,6 +13,7 @@ pub(super) async fn woken(
     stop: &mut Stop,
 ) -> bool {
     tokio::select! {
+        biased;
         () = wake => true,
         () = sleep_until(deadline) => false,
         () = stop.stopped() => false,
