@@ -176,7 +176,7 @@ impl Journeys {
         let mut missing = arrival::missing(&self.0.store, named).await?;
         missing.truncate(AUTH_MAX);
         if !missing.is_empty() {
-            let told = self.one_by_one(server, missing).await;
+            let (told, _) = self.one_by_one(server, missing).await;
             into.learn(told).await?;
         }
         Ok(())
@@ -185,7 +185,7 @@ impl Journeys {
 
 /// By depth: what follows another event is deeper than that.
 fn newest_first(mut pdus: Vec<Pdu>) -> Vec<Pdu> {
-    pdus.sort_by(|a, b| (b.depth, b.origin_server_ts).cmp(&(a.depth, a.origin_server_ts)));
+    pdus.sort_by_key(|pdu| std::cmp::Reverse((pdu.depth, pdu.origin_server_ts)));
     pdus.dedup_by(|a, b| a.event_id == b.event_id);
     pdus
 }
