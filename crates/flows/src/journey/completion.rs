@@ -24,7 +24,7 @@ use super::{
     in_turn,
     setback::Setback,
 };
-use crate::peers::Patience;
+use crate::peers::{Patience, Unanswered};
 
 /// Rooms that are completed at once: the answers may be large.
 const AT_ONCE: usize = 2;
@@ -162,11 +162,15 @@ impl Journeys {
         let all = ids.pdu_ids.iter().chain(&ids.auth_chain_ids).cloned().collect();
         let missing = arrival::missing(&self.0.store, all).await?;
         if !missing.is_empty() {
-            let told = match missing.len() {
+            let (told, failed) = match missing.len() {
                 ..=SINGLE_MAX => self.one_by_one(server, missing).await,
-                _ => whole(self, server, at, &id).await?,
+                _ => (whole(self, server, at, &id).await?, None),
             };
             into.learn(told).await?;
+            // What did not come for now would be missing from the state for good: a ban, for example.
+            if let Some(failed) = failed {
+                return Err(failed.into());
+            }
         }
         let before = arrival::here(&self.0.store, ids.pdu_ids).await?;
         if before.is_empty() {
@@ -175,12 +179,12 @@ impl Journeys {
         Ok(before)
     }
 
-    /// Events by their ids, as far as they come.
+    /// Events by their ids, as far as they come, and why some did not that may come later.
     pub(super) async fn one_by_one(
         &self,
         server: &OwnedServerName,
         ids: Vec<OwnedEventId>,
-    ) -> Vec<Told> {
+    ) -> (Vec<Told>, Option<Unanswered>) {
         let fetched = stream::iter(ids).map(|id| async move {
             let ask = get_event::v1::Request::new(id);
             self.0
@@ -189,8 +193,15 @@ impl Journeys {
                 .await
         });
         let fetched: Vec<_> = fetched.buffer_unordered(SINGLE_AT_ONCE).collect().await;
-        let raw = fetched.into_iter().flatten().map(|answer| answer.pdu).collect();
-        arrival::in_order(Vec::new(), raw)
+        let (mut raw, mut failed) = (Vec::new(), None);
+        for answer in fetched {
+            match answer {
+                Ok(answer) => raw.push(answer.pdu),
+                Err(why) if why.is_passing() => failed = Some(why),
+                Err(_) => {}
+            }
+        }
+        (arrival::in_order(Vec::new(), raw), failed)
     }
 }
 
