@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-use kv::{Engine, KvError, Row, Seq, Tree, Verdict, Version, position};
+use kv::{Engine, KvError, Row, Tree, Verdict, Version, position};
 use kv_postgres::{Options, Postgres, testing};
 use support::{checked_marks, marked};
 

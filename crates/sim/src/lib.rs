@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a simulation that cannot go on ends the test, and that is its way to say so"
 )]
 

@@ -29,7 +29,7 @@ fn pdus(world: &World, id: &OwnedRoomId) -> Vec<Pdu> {
 }
 
 fn pdu(world: &World, id: &OwnedRoomId, event: Event) -> Pdu {
-    let text = world
+    world
         .read(|view| {
             let info = room::info(view, world.room(id))?;
             let version = crate::ground::version(&info)?;
@@ -37,8 +37,7 @@ fn pdu(world: &World, id: &OwnedRoomId, event: Event) -> Pdu {
             let text = protocol::pdu::join(&version, id, stored.client(), &rest)?;
             protocol::pdu::parse(&version, &text)
         })
-        .unwrap();
-    text
+        .unwrap()
 }
 
 /// Brings a room to a world that has not heard of it, by the creator's join and what came before it.
@@ -211,7 +210,7 @@ impl Three {
     /// Is all that is shown on one of them shown on all?
     fn agree(&self) -> bool {
         let ids = |world| pdus(world, &self.id).into_iter().map(|pdu| pdu.event_id);
-        let last: BTreeSet<_> = self.worlds.iter().filter_map(|w| ids(w).last()).collect();
+        let last: BTreeSet<_> = self.worlds.iter().filter_map(|w| ids(w).next_back()).collect();
         self.worlds.iter().all(|world| last.is_subset(&ids(world).collect()))
     }
 

@@ -16,7 +16,7 @@ pub(crate) fn hold(what: &str, fixed: u64, fresh: u64, plan: &Plan) {
         return check(what, seed, &outcome.broken);
     }
     let fixed = number("SIM_SEEDS").unwrap_or(fixed);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let first = since.as_micros() as u64 & 0xffff_ffff_ffff;
     let (mut acknowledged, mut told) = (0, 0);
     for seed in (0..fixed).chain(first..first + fresh) {

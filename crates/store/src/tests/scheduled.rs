@@ -98,7 +98,8 @@ async fn shuffled(seed: u64) -> Vec<Vec<u64>> {
         assert_eq!(head(&store, n).depth, room.len() as u64, "every send saw the one before");
     }
     let (mut told, mut there) = (seqs.clone(), rooms.concat());
-    (told.sort_unstable(), there.sort_unstable());
+    told.sort_unstable();
+    there.sort_unstable();
     assert_eq!(told, there, "everyone was told where their event is");
     [rooms, vec![seqs]].concat()
 }
