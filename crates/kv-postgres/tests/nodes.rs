@@ -261,7 +261,7 @@ fn a_snapshot_outlives_its_engine() {
     node.commit(vec![marked((0, 1))]).unwrap();
     let snapshot = node.snapshot().unwrap();
     drop(node);
-    assert!(snapshot.get(Tree::LOG, &1_u64.to_be_bytes()).unwrap().is_some());
+    assert!(snapshot.get(Tree::LOG, &position(1).0.to_be_bytes()).unwrap().is_some());
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Messages {
             return Ok(false);
         }
         let mut slot = self.writer.lock();
-        let from = self.position();
+        let from = self.position().max(store.read_here(|view| Ok(store::follow::begin(view)))?);
         let upto = Seq(head.0.min(from.0 + CATCH_UP_ENTRIES));
         if upto <= from {
             return Ok(false);

@@ -8,6 +8,12 @@ use tokio::sync::watch;
 
 use crate::{Store, Tx, View, log::Entry, schema::CURSORS};
 
+/// Before the first entry of the log: there is nothing to read up to here.
+pub fn begin(view: &View) -> Seq {
+    // A store of before logs began late has its first entry earlier than that.
+    kv::LOG_BEGIN.min(view.head())
+}
+
 /// Something that reacts to the log.
 pub trait Follower: Send + Sync + 'static {
     /// Its name; fixed on disk.
@@ -73,9 +79,7 @@ pub async fn advance(store: &Store, follower: &Arc<dyn Follower>, at: Option<Seq
     let (key, reader) = (id.clone(), follower.clone());
     let Read { stored, upto, wanted } = store
         .read(move |view| {
-            // A log that began late has nothing before its beginning.
-            let begun = kv::LOG_BEGIN.min(view.head());
-            let stored = view.get(&CURSORS, (key,))?.unwrap_or(begun);
+            let stored = view.get(&CURSORS, (key,))?.unwrap_or(begin(view));
             read(view, &*reader, stored, at.unwrap_or(stored).max(stored))
         })
         .await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kv::{Batch, Direction, Engine, Owner, Row, Seq, Tree};
+use kv::{Batch, Direction, Engine, Owner, Row, Seq, Tree, position};
 
 /// Where the marks lie.
 pub(crate) const MARKS: Tree = Tree(2);
@@ -29,14 +29,14 @@ pub(crate) fn marked(mark: Mark) -> Batch {
     }
 }
 
-/// Reads the whole log: dense from 1 to the head, no mark twice, each with its row. Gives the position
+/// Reads the whole log: dense from its first position to the head, no mark twice, each with its row. Gives the position
 /// of each mark.
 pub(crate) fn checked_marks(engine: &dyn Engine) -> HashMap<Mark, Seq> {
     let snapshot = engine.snapshot().unwrap();
     let log = snapshot.scan(Tree::LOG, &[0], &[0xff; 9], Direction::Forward, usize::MAX).unwrap();
-    assert_eq!(log.len() as u64, snapshot.head().0, "the log is not dense");
+    assert_eq!(position(log.len() as u64), snapshot.head(), "the log is not dense");
     let mut marks = HashMap::new();
-    for ((key, value), n) in log.iter().zip(1_u64..) {
+    for ((key, value), n) in log.iter().zip(position(1).0..) {
         assert_eq!(key.as_ref(), n.to_be_bytes(), "the log is not dense");
         let (who, which) = value.split_first_chunk::<8>().unwrap();
         let mark = (u64::from_be_bytes(*who), u64::from_be_bytes(which.try_into().unwrap()));
