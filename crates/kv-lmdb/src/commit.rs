@@ -69,8 +69,8 @@ impl<'a> Writer<'a> {
     fn apply(&mut self, batch: Batch) -> KvResult<Verdict> {
         let first = self.state.head.next();
         self.state.version.0 += 1;
-        for entry in batch.entries {
-            let seq = self.state.head.next();
+        for (at, entry) in batch.entries.into_iter().enumerate() {
+            let seq = batch.leaps.position(first, at);
             self.append(seq, &entry(seq))?;
             self.state.head = seq;
         }
@@ -79,7 +79,7 @@ impl<'a> Writer<'a> {
                 Row::Put(tree, key, value) => self.put(tree, &key, &value)?,
                 Row::Delete(tree, key) => self.delete(tree, &key)?,
                 Row::Stamped { tree, entry, make } => {
-                    let (key, value) = make(Seq(first.0.saturating_add(entry as u64)));
+                    let (key, value) = make(batch.leaps.position(first, entry));
                     check_key(&key)?;
                     self.put(tree, &key, &value)?;
                 }

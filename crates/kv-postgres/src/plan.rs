@@ -75,11 +75,11 @@ impl Plan {
     }
 
     fn accept(&mut self, batch: Batch) -> KvResult<()> {
-        let first = self.head + 1;
+        let first = Seq(self.head + 1);
         self.version += 1;
-        for entry in batch.entries {
-            self.head += 1;
-            let seq = Seq(self.head);
+        for (at, entry) in batch.entries.into_iter().enumerate() {
+            let seq = batch.leaps.position(first, at);
+            self.head = seq.0;
             self.set(Tree::LOG, seq.0.to_be_bytes().to_vec(), Some(entry(seq)));
         }
         for row in batch.rows {
@@ -88,7 +88,7 @@ impl Plan {
                 Row::Delete(tree, key) => self.set(tree, key, None),
                 Row::Stamped { tree, entry, make } => {
                     // Batch::check has seen that there is such an entry.
-                    let (key, value) = make(Seq(first + entry as u64));
+                    let (key, value) = make(batch.leaps.position(first, entry));
                     check_key(&key)?;
                     self.set(tree, key, Some(value));
                 }
@@ -96,7 +96,7 @@ impl Plan {
         }
         self.changes.push(batch.changed);
         let version = Version(self.version);
-        self.verdicts.push(Verdict::At { version, first: Seq(first) });
+        self.verdicts.push(Verdict::At { version, first });
         Ok(())
     }
 

@@ -47,6 +47,7 @@ pub const CASES: &[(&str, Case)] = &[
         commits::positions_are_dense,
     ),
     ("stamped rows get the position of their entry", commits::stamped_rows),
+    ("a leap leaves positions free", commits::leaps),
     ("log rows can be replaced and deleted", commits::log_rows_can_go),
     ("a relied-on owner that changed refuses the batch whole", commits::conflicts),
     ("a group sees its own earlier batches", commits::conflicts_within_a_group),
@@ -143,5 +144,6 @@ fn on(owner: u128, since: Version, key: &[u8]) -> Batch {
         changed: vec![Owner(owner)],
         rows: vec![put(A, key, b"")],
         entries: vec![entry("on")],
+        ..Batch::default()
     }
 }

@@ -56,6 +56,35 @@ pub const fn position(n: u64) -> Seq {
     Seq(LOG_BEGIN.0 + n)
 }
 
+/// Positions that a leap leaves free.
+pub const LEAP: u64 = 1 << 20;
+
+/// Where positions are left free between the entries of a batch, so that something can be put there later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaps(Vec<usize>);
+
+impl Leaps {
+    /// Leaves [`LEAP`] positions free before the entry with this index. Indices come in rising order; one that is named
+    /// twice counts once.
+    pub fn before(&mut self, entry: usize) {
+        if self.0.last() != Some(&entry) {
+            self.0.push(entry);
+        }
+    }
+
+    /// Forgets those before the entries from this index on.
+    pub fn truncate(&mut self, entry: usize) {
+        self.0.retain(|leap| *leap < entry);
+    }
+
+    /// The position of an entry of a batch for whose first one this is the next position.
+    #[must_use]
+    pub fn position(&self, first: Seq, entry: usize) -> Seq {
+        let leaps = self.0.partition_point(|leap| *leap <= entry) as u64;
+        Seq(first.0.saturating_add(entry as u64).saturating_add(leaps.saturating_mul(LEAP)))
+    }
+}
+
 /// One change of a batch.
 pub enum Row {
     /// Sets a row.
@@ -87,6 +116,8 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Log entries, numbered in order. Their value bytes are stored as they are.
     pub entries: Vec<Entry>,
+    /// Where their numbers leap.
+    pub leaps: Leaps,
 }
 
 /// Keys have 1 to this many bytes: what the embedded engine can hold. All engines refuse others, so that
@@ -141,11 +172,12 @@ pub type Entry = Box<dyn FnOnce(Seq) -> Vec<u8> + Send>;
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Durable. `first` is the position of its first log entry (of the next one to come, if it had none).
+    /// Durable. `first` is the next position after what was there before: that of its first log entry, if there is one and
+    /// no leap before it ([`Leaps::position`] tells the others).
     At {
         /// This commit's version.
         version: Version,
-        /// Position of its first log entry.
+        /// The next position when it came.
         first: Seq,
     },
     /// A relied-on owner had changed; nothing was written.

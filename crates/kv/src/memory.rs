@@ -132,8 +132,8 @@ impl State {
     fn apply(&mut self, batch: Batch) -> KvResult<Verdict> {
         let first = self.head.next();
         self.version.0 += 1;
-        for entry in batch.entries {
-            let seq = self.head.next();
+        for (at, entry) in batch.entries.into_iter().enumerate() {
+            let seq = batch.leaps.position(first, at);
             self.put(Tree::LOG, seq.0.to_be_bytes().to_vec(), entry(seq))?;
             self.head = seq;
         }
@@ -142,7 +142,7 @@ impl State {
                 Row::Put(tree, key, value) => self.put(tree, key, value)?,
                 Row::Delete(tree, key) => self.delete(tree, &key)?,
                 Row::Stamped { tree, entry, make } => {
-                    let (key, value) = make(Seq(first.0 + entry as u64));
+                    let (key, value) = make(batch.leaps.position(first, entry));
                     check_key(&key)?;
                     self.put(tree, key, value)?;
                 }

@@ -116,7 +116,7 @@ fn attempt(
     let mut overlong_jobs = Vec::new();
     for job in &mut jobs {
         let savepoint = tx.savepoint();
-        offsets.push(savepoint.entries as u64);
+        offsets.push(savepoint.entries);
         let keep = catch_unwind(AssertUnwindSafe(|| (job.run)(&mut tx))).unwrap_or(false);
         let overlong = tx.take_overlong();
         if overlong {
@@ -136,11 +136,11 @@ fn attempt(
         }
         return then_drive(shared, tenant, lane);
     };
-    let back = shared.clone();
+    let (back, leaps) = (shared.clone(), batch.leaps.clone());
     let verdict = Box::new(move |verdict: Result<Verdict, Fault>| match verdict {
         Ok(Verdict::At { first, .. }) => {
             for (job, offset) in jobs.into_iter().zip(offsets) {
-                (job.done)(Ok(Seq(first.0 + offset)));
+                (job.done)(Ok(leaps.position(first, offset)));
             }
             then_drive(&back, tenant, lane);
         }

@@ -534,17 +534,16 @@ fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
         if head <= known {
             return Ok(());
         }
-        let to = Seq(head.0.min(known.0 + TAIL_BATCH as u64)).next();
         let rows = snapshot.scan(
             kv::Tree::LOG,
             &known.next().0.to_be_bytes(),
-            &to.0.to_be_bytes(),
+            &head.next().0.to_be_bytes(),
             Direction::Forward,
             TAIL_BATCH,
         )?;
         let entries = rows.iter().map(|(k, v)| log::read(k, v)).collect::<Reply<Vec<_>>>()?;
         if entries.is_empty() {
-            return Err(Error::fault(format!("the log has a gap after {known}")));
+            return Err(Error::fault(format!("the log ends at {known}, before its head {head}")));
         }
         shared.tail.take_in(entries);
     }

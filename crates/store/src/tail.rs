@@ -35,9 +35,9 @@ pub(crate) struct Tail {
 
 #[derive(Default)]
 struct Ring {
-    /// Entries `first ..`, without a gap.
-    entries: VecDeque<(Tenant, Entry)>,
-    /// Position before the oldest entry in the ring.
+    /// The newest entries, oldest first.
+    entries: VecDeque<(Seq, Tenant, Entry)>,
+    /// Of what is behind this position, every entry is in the ring.
     before: Seq,
 }
 
@@ -74,39 +74,37 @@ impl Tail {
         limit: usize,
     ) -> Option<Vec<(Seq, Entry)>> {
         let ring = self.ring.read();
-        let last = Seq(ring.before.0 + ring.entries.len() as u64);
+        let last = ring.entries.back().map_or(ring.before, |(seq, ..)| *seq);
         if after < ring.before || upto > last {
             return None;
         }
-        let skip = usize::try_from(after.0 - ring.before.0).ok()?;
-        let span = usize::try_from(upto.0 - after.0).ok()?;
+        let from = ring.entries.partition_point(|(seq, ..)| *seq <= after);
         let found = ring
             .entries
-            .iter()
-            .skip(skip)
-            .take(span)
-            .zip(after.0 + 1..)
-            .filter(|((t, _), _)| *t == tenant)
-            .map(|((_, entry), seq)| (Seq(seq), entry.clone()))
+            .range(from..)
+            .take_while(|(seq, ..)| *seq <= upto)
+            .filter(|(_, t, _)| *t == tenant)
+            .map(|(seq, _, entry)| (*seq, entry.clone()))
             .take(limit)
             .collect();
         Some(found)
     }
 
-    /// Takes in the next entries, in order and without a gap, and wakes whom they concern.
+    /// Takes in the next entries, in order and leaving none out, and wakes whom they concern.
     pub(crate) fn take_in(&self, entries: Vec<(Seq, Tenant, Entry)>) {
         let Some(head) = entries.last().map(|(seq, ..)| *seq) else { return };
         let mut sleepers = self.sleepers.lock();
         let mut ring = self.ring.write();
-        for (_, tenant, entry) in entries {
+        for (seq, tenant, entry) in entries {
             if let Some(of_tenant) = sleepers.get_mut(&tenant) {
                 of_tenant.wake(&entry);
             }
-            ring.entries.push_back((tenant, entry));
+            ring.entries.push_back((seq, tenant, entry));
         }
         while ring.entries.len() > RECENT_MAX {
-            ring.entries.pop_front();
-            ring.before = ring.before.next();
+            if let Some((oldest, ..)) = ring.entries.pop_front() {
+                ring.before = oldest;
+            }
         }
         drop(ring);
         drop(sleepers);

@@ -47,6 +47,7 @@ struct Pending {
     changed: HashSet<Owner>,
     stamped: Vec<(Tree, usize, kv::Stamp)>,
     entries: Vec<log::Entry>,
+    leaps: kv::Leaps,
     /// A row was written whose key no engine can hold.
     overlong: bool,
     /// How to take back the rows written since the last savepoint.
@@ -438,6 +439,13 @@ impl Tx {
         Announced(entries.len() - 1)
     }
 
+    /// Leaves positions free before the entry that is announced next: what happened before it and is not known yet can be put
+    /// there.
+    pub fn leap(&mut self) {
+        let pending = self.pending();
+        pending.leaps.before(pending.entries.len());
+    }
+
     /// Sets a row that holds the position of an announced entry, in key or value. It cannot be read
     /// before the commit. Marks the owner of `owner_key` as changed (any key with the right first part).
     pub fn put_at<K: Key + 'static, V: Value + 'static>(
@@ -492,6 +500,7 @@ impl Tx {
         }
         pending.stamped.truncate(to.stamped);
         pending.entries.truncate(to.entries);
+        pending.leaps.truncate(to.entries);
     }
 
     /// Was a key written, since this was last asked, that no engine can hold? Such a job must not spoil its group.
@@ -524,6 +533,7 @@ impl Tx {
             changed: pending.changed.into_iter().collect(),
             rows,
             entries,
+            leaps: pending.leaps,
         })
     }
 }

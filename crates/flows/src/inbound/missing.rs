@@ -61,8 +61,10 @@ impl Search<'_> {
     /// If nobody tells what is missing; faults.
     pub(super) async fn bring_in(&self, pdu: &Pdu) -> Reply<()> {
         let mut failure = None;
-        for server in self.servers().await? {
-            match self.bring_in_from(&server, pdu).await {
+        let servers = self.servers().await?;
+        for (at, server) in servers.iter().enumerate() {
+            let others = servers.get(at + 1..).unwrap_or_default();
+            match self.bring_in_from(server, others, pdu).await {
                 Ok(()) => return Ok(()),
                 Err(Setback::Server(why)) => failure = Some(Error::from(why)),
                 Err(Setback::End(error)) => return Err(error),
@@ -82,11 +84,16 @@ impl Search<'_> {
         Ok(std::iter::once(self.queue.origin.clone()).chain(others).collect())
     }
 
-    async fn bring_in_from(&self, server: &OwnedServerName, pdu: &Pdu) -> Result<(), Setback> {
+    async fn bring_in_from(
+        &self,
+        server: &OwnedServerName,
+        others: &[OwnedServerName],
+        pdu: &Pdu,
+    ) -> Result<(), Setback> {
         let Some(missing) = self.try_receive(pdu).await? else { return Ok(()) };
         let mut found = Found::new();
         if !missing.prev.is_empty() {
-            found = self.look_back(server, pdu, &missing).await?;
+            found = self.look_back(server, others, pdu, &missing).await?;
         }
         let known: BTreeSet<OwnedEventId> = found.keys().cloned().collect();
         for one in in_order(found) {
@@ -136,20 +143,25 @@ impl Search<'_> {
         }
     }
 
-    /// The events between what is here and an event.
+    /// The events between what is here and an event. What the server does not have, the others are asked for.
     async fn look_back(
         &self,
         server: &OwnedServerName,
+        others: &[OwnedServerName],
         pdu: &Pdu,
         missing: &Missing,
     ) -> Result<Found, Setback> {
         let mut found = Found::new();
         let (begun, mut bytes, mut idle) = (Instant::now(), 0, 0);
         let mut open: Vec<OwnedEventId> = missing.prev.clone();
+        let mut others = others.iter();
+        let mut asked = server;
         for round in 0..ROUNDS_MAX {
             let raw = match round {
                 0 => self.missing_events(server, pdu).await?,
-                _ => self.backfill(server, &open).await?,
+                _ if asked == server => self.backfill(server, &open).await?,
+                // It was only worth a try.
+                _ => self.backfill(asked, &open).await.unwrap_or_default(),
             };
             bytes += raw.iter().map(|event| event.get().len()).sum::<usize>();
             let before = found.len();
@@ -159,8 +171,12 @@ impl Search<'_> {
             open = self.open_ends(pdu, &found).await?;
             idle = if found.len() == before { idle + 1 } else { 0 };
             let enough = found.len() >= EVENTS_MAX || bytes >= BYTES_MAX;
-            if open.is_empty() || enough || idle >= IDLE_MAX || begun.elapsed() > TIME_MAX {
+            if open.is_empty() || enough || begun.elapsed() > TIME_MAX {
                 break;
+            }
+            if idle >= if asked == server { IDLE_MAX } else { 1 } {
+                let Some(next) = others.next() else { break };
+                (asked, idle) = (next, 0);
             }
         }
         Ok(found)

@@ -3,7 +3,7 @@
 use super::{
     A, B, Pairs, Subject, accepted, commit, delete, entry, get, log, on, put, rows, scan, version,
 };
-use crate::{Batch, Direction, Owner, Row, Tree, Verdict, Version, position};
+use crate::{Batch, Direction, Engine, LEAP, Leaps, Owner, Row, Tree, Verdict, Version, position};
 
 pub(super) fn positions_are_dense(subject: &mut dyn Subject) {
     let engine = subject.engine();
@@ -59,6 +59,44 @@ pub(super) fn stamped_rows(subject: &mut dyn Subject) {
         .map(|seq| ([b"at/", &seq.to_be_bytes()[..]].concat(), seq.to_string().into_bytes()))
         .collect();
     assert_eq!(found, wanted);
+}
+
+pub(super) fn leaps(subject: &mut dyn Subject) {
+    let engine = subject.engine();
+    let stamped = |entry| Row::Stamped {
+        tree: B,
+        entry,
+        make: Box::new(|seq| (seq.0.to_be_bytes().to_vec(), b"here".to_vec())),
+    };
+    let batch = |leaping: &[usize]| {
+        let mut leaps = Leaps::default();
+        leaping.iter().for_each(|at| leaps.before(*at));
+        Batch {
+            entries: vec![entry("a"), entry("b"), entry("c")],
+            rows: (0..3).map(stamped).collect(),
+            leaps,
+            ..Batch::default()
+        }
+    };
+    let group = vec![batch(&[]), batch(&[1, 1]), batch(&[0, 2])];
+    let firsts: Vec<_> = engine.commit(group).unwrap().into_iter().map(accepted).collect();
+    let firsts: Vec<_> = firsts.into_iter().map(|v| v.unwrap().1).collect();
+    assert_eq!(firsts, [position(1), position(4), position(LEAP + 7)]);
+    let wanted = [[1, 2, 3], [4, LEAP + 5, LEAP + 6], [2 * LEAP + 7, 2 * LEAP + 8, 3 * LEAP + 9]];
+    let wanted: Vec<_> =
+        wanted.as_flattened().iter().map(|n| position(*n).0.to_be_bytes().to_vec()).collect();
+    let check = |engine: &dyn Engine| {
+        let snapshot = engine.snapshot().unwrap();
+        let keys = |pairs: Pairs| pairs.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(keys(log(&*snapshot)), wanted);
+        assert_eq!(keys(scan(&*snapshot, B, b"", &[0xFF], Direction::Forward, 99)), wanted);
+        assert_eq!(snapshot.head(), position(3 * LEAP + 9));
+    };
+    check(engine);
+    subject.reopen();
+    check(subject.engine());
+    let one = Batch { entries: vec![entry("next")], ..Batch::default() };
+    assert_eq!(commit(subject.engine(), one).1, position(3 * LEAP + 10));
 }
 
 pub(super) fn log_rows_can_go(subject: &mut dyn Subject) {

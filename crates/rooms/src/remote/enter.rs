@@ -69,6 +69,7 @@ pub fn enter(
         tx.put(&PARTIAL, (room,), &Partial { join: event, ..partial });
     }
     tx.put(&HEADS, (room,), &head);
+    tx.leap();
     record::show(tx, room, event, &standing, Some(sender), None)?;
     tx.announce(log::Entry::State { room, target: None });
     for id in &join.prev_events {

@@ -192,6 +192,9 @@ impl Arrival<'_> {
         record::keep(tx, room, event, true, &standing)?;
         let turn = Turn { before: was, after: head.state };
         let turned = was != before || head.state != after;
+        if !missing.is_empty() {
+            tx.leap();
+        }
         record::show(tx, room, event, &standing, target, turned.then_some(turn))?;
         if turned {
             tx.announce(log::Entry::State { room, target: None });
@@ -214,7 +217,11 @@ impl Arrival<'_> {
                 ends.push(*end);
             }
         }
-        ends.push(self.event);
+        // One that was missing is followed by what is here already.
+        let followed = tx.has(&GAPS, (self.room, self.pdu.event_id.as_str().to_owned()))?;
+        if !followed || ends.is_empty() {
+            ends.push(self.event);
+        }
         head.extremities = ends;
         if let [_] = head.extremities.as_slice() {
             return Ok(after);
