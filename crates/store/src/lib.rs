@@ -2,7 +2,7 @@
 //! [`View`]s and transactions ([`Tx`]); the [`log`] that everything which happened is one row of; followers of that log.
 //!
 //! Invariants: one commit holds all that an action changes, and is durable before it is acknowledged; positions
-//! are dense and never reused; a value read is the value that was written under that key, or a fault.
+//! rise and are never reused; a value read is the value that was written under that key, or a fault.
 #![forbid(unsafe_code)]
 
 pub mod activity;

@@ -341,7 +341,6 @@ fn an_event_that_others_follow_already_is_no_end_of_the_graph() {
     receives_at(world, room, &said[2]);
     assert!(matches!(receives(world, room, &said[1]), Outcome::Accepted(_)));
     let ends = world.read(|view| Ok(room::head(view, room)?.extremities)).unwrap();
-    let ids: Vec<_> =
-        ends.iter().map(|end| pdu(world, &three.id, *end).event_id.clone()).collect();
+    let ids: Vec<_> = ends.iter().map(|end| pdu(world, &three.id, *end).event_id.clone()).collect();
     assert_eq!(ids, [said[2].event_id.clone()]);
 }
