@@ -29,6 +29,7 @@ pub(super) fn routes() -> Routes {
 const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
 const FEATURES: &[&str] = &[
+    "org.matrix.msc3814",
     "org.matrix.msc3874",
     "org.matrix.msc3881",
     "org.matrix.msc3391",

@@ -462,7 +462,9 @@ fn encryption() -> Vec<Sample> {
     let (device, algorithm) = (|| text("DEV"), || text("signed_curve25519"));
     let fallback = FallbackKey { id: id(), json: json(), used: true };
     let one_time = OneTimeKey { id: id(), json: json() };
+    let dehydrated = Dehydrated { device: device(), data: text(r#"{"algorithm":"a"}"#) };
     vec![
+        sample(&DEHYDRATED, 1, (User(A),), dehydrated),
         sample(&DEVICE_KEYS, 1, (User(A), device()), text("{}")),
         sample(&ONE_TIME_KEYS, 1, (User(A), device(), algorithm(), B), one_time),
         sample(&FALLBACK_KEYS, 1, (User(A), device(), algorithm()), fallback),
