@@ -28,6 +28,19 @@ pub static CROSS_SIGNING_KEYS: Keyspace<(User, u8), String> =
 pub static SIGNATURES: Keyspace<(User, User, String, String), String> =
     Keyspace::new(USER_TREE, 134, "signatures", Owned::Nobody);
 
+/// A user's dehydrated device (MSC3814), if there is one: a device like others, without tokens.
+pub static DEHYDRATED: Keyspace<(User,), Dehydrated> =
+    Keyspace::new(USER_TREE, 143, "dehydrated", Owned::First(Kind::Devices));
+
+/// See [`DEHYDRATED`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dehydrated {
+    /// Its id.
+    pub device: String,
+    /// What another device needs to take it up, encrypted by its user: JSON object text.
+    pub data: String,
+}
+
 /// See [`ONE_TIME_KEYS`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneTimeKey {
@@ -48,4 +61,4 @@ pub struct FallbackKey {
     pub used: bool,
 }
 
-stored!(OneTimeKey, FallbackKey);
+stored!(Dehydrated, OneTimeKey, FallbackKey);
