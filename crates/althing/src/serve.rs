@@ -37,7 +37,7 @@ pub(crate) fn run(sources: Sources) -> Result<(), Failure> {
     logging::start(&config.log);
     let data = DataDir::open(&config.top.data_dir.0)?;
     let services = registrations::load(config)?;
-    let store = open::store(config, &data)?;
+    let store = open::store(config, &data, &services)?;
     let door = registration(config, &data)?;
     registrations::make_senders(&store, &services)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -10,6 +10,7 @@
 pub mod acl;
 pub mod appservice;
 pub mod auth;
+pub mod encryption;
 pub mod filter;
 pub mod invite;
 pub mod json;

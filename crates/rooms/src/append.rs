@@ -16,7 +16,7 @@ use store::{
 };
 
 use crate::{
-    chosen, delayed_rows,
+    chosen, delayed_rows, encryption,
     ground::{self, Ground},
     member_rows::{self, Change, Said, Shown},
     record::{self, Standing},
@@ -92,6 +92,7 @@ pub fn append_so(
     let suspended = suspended::check(tx, room, new.sender, what)?;
     let info = room::info(tx, room)?;
     let head = room::head(tx, room)?;
+    encryption::check(tx, head.state, new.sender, what)?;
     let version = ground::version(&info)?;
     let sender = new.sender;
     if new.kind == "m.room.aliases" && !room::is_joined(tx, room, sender)? {
@@ -106,8 +107,11 @@ pub fn append_so(
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
     let redacted = redaction::target(tx, room, &info, &head, sender, &pdu, admin)?;
-    if let Some(target) = redacted.as_ref().filter(|_| suspended) {
-        suspended::check_redaction(sender, target.row.sender)?;
+    if let Some(target) = &redacted {
+        encryption::check_redaction(tx, head.state, target.event)?;
+        if suspended {
+            suspended::check_redaction(sender, target.row.sender)?;
+        }
     }
     let placed = append_accepted(tx, room, head, sender, &pdu)?;
     if let Some(target) = redacted {

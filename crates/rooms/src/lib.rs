@@ -17,6 +17,7 @@ pub mod delayed_list;
 mod delayed_rows;
 pub mod directory;
 pub mod elsewhere;
+mod encryption;
 pub mod explain;
 pub mod forget;
 mod ground;

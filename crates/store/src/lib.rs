@@ -76,6 +76,8 @@ pub struct Options {
     pub scheduler: Option<Scheduler>,
     /// See [`Now`].
     pub now: Now,
+    /// What the operator requires of encryption in rooms.
+    pub encryption: Arc<protocol::encryption::Requirement>,
     /// Seed of what is unpredictable; `None`: from the operating system.
     pub seed: Option<u64>,
 }
@@ -91,6 +93,7 @@ impl Options {
             threads: 2 * cores,
             scheduler: None,
             now: wall_clock(),
+            encryption: Arc::default(),
             seed: None,
         }
     }

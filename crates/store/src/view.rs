@@ -84,6 +84,10 @@ impl View {
     pub fn signing_key(&self) -> &protocol::SigningKey {
         &self.shared.options.signing_key
     }
+    /// What the operator requires of encryption in rooms.
+    pub fn encryption(&self) -> &protocol::encryption::Requirement {
+        &self.shared.options.encryption
+    }
     /// Today's position among typing notices.
     pub fn typing_epoch(&self) -> Epoch {
         self.shared.typing.epoch()
