@@ -10,6 +10,7 @@ use flows::{
     inbound::Inbound,
     journey::{self, Journeys},
     peers::Peers,
+    policy_server::PolicyServers,
 };
 use followers::{
     federation::{self, Federation, Network},
@@ -62,6 +63,7 @@ async fn serve(
     let egress = Egress::new(outward::egress(config))?;
     let peers =
         Peers::new(store.clone(), egress.clone(), outward::peers(config, data.retired_keys()?));
+    store.set_witness(Arc::new(PolicyServers::new(peers.clone())));
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);

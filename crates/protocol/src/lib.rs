@@ -16,6 +16,7 @@ pub mod invite;
 pub mod json;
 pub mod key;
 pub mod pdu;
+pub mod policy_server;
 pub mod power;
 pub mod push;
 pub mod relation;

@@ -35,6 +35,7 @@ mod membership;
 pub mod notice;
 mod once;
 mod pending;
+mod policy_server;
 pub mod receipt;
 mod record;
 pub mod redact;
