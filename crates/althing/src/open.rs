@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use protocol::{
+    appservice::Appservices,
+    encryption::{Required, Requirement},
+};
 use store::Store;
 
 use crate::{
-    config::{Config, Durability, Engine},
+    config::{Config, Durability, Engine, RequiredIn},
     data_dir::DataDir,
     failure::Failure,
 };
@@ -13,16 +17,36 @@ use crate::{
 /// Where reading costs a trip over the network, threads mostly wait: so many more of them.
 const TRIPS_PER_CORE: usize = 3;
 
-/// The store of this server. Of an embedded one, only one process at a time can have it.
-pub(crate) fn store(config: &Config, data: &DataDir) -> Result<Store, Failure> {
+/// The store of this server. Of an embedded one, only one process at a time can have it. `services`: those whose users may be
+/// exempt from what is required of encryption; none where nobody speaks.
+pub(crate) fn store(
+    config: &Config,
+    data: &DataDir,
+    services: &Appservices,
+) -> Result<Store, Failure> {
     let engine = engine(config, data)?;
     let key = Arc::new(data.signing_key()?);
     let mut options = store::Options::new(config.top.server_name.clone(), key);
     options.cache_bytes = config.store.cache.0;
+    options.encryption = Arc::new(requirement(config, services));
     if config.store.engine == Engine::Postgres {
         options.threads *= TRIPS_PER_CORE;
     }
     Ok(Store::open(engine, options)?)
+}
+
+/// What is required of encryption.
+fn requirement(config: &Config, services: &Appservices) -> Requirement {
+    let asked = &config.encryption;
+    Requirement {
+        rooms: match asked.require {
+            RequiredIn::Off => Required::Off,
+            RequiredIn::Private => Required::Private,
+            RequiredIn::All => Required::All,
+        },
+        refuse_plaintext: asked.refuse_plaintext,
+        exempt: if asked.exempt_appservices { services.clone() } else { Appservices::default() },
+    }
 }
 
 fn engine(config: &Config, data: &DataDir) -> Result<Arc<dyn kv::Engine>, Failure> {

@@ -7,4 +7,5 @@ pub mod device_keys;
 pub mod inbound;
 pub mod journey;
 pub mod peers;
+pub mod policy_server;
 pub mod preview;

@@ -172,7 +172,7 @@ enum Taken {
     Refused(String),
 }
 
-/// Takes in what can be taken in, and stages what misses something. What follows a staged event misses that one.
+/// Takes in what can be taken in, and stages what misses something, or the word of the room's policy server. What follows a staged event misses that one.
 fn receive_or_stage(
     tx: &mut Tx,
     room: Room,
@@ -182,7 +182,7 @@ fn receive_or_stage(
 ) -> Reply<Vec<Taken>> {
     let mut all = Vec::with_capacity(pdus.len());
     for pdu in pdus {
-        all.push(match received(remote::receive(tx, room, pdu))? {
+        all.push(match received(remote::receive_signed(tx, room, pdu))? {
             Some(taken) => taken,
             None => stage(tx, room, origin, version, pdu)?,
         });
@@ -193,7 +193,7 @@ fn receive_or_stage(
 /// `None`: it cannot be judged yet.
 fn received(outcome: Reply<Outcome>) -> Reply<Option<Taken>> {
     Ok(Some(match outcome {
-        Ok(Outcome::Missing(_)) => return Ok(None),
+        Ok(Outcome::Missing(_) | Outcome::Unsigned) => return Ok(None),
         Ok(Outcome::Known(_) | Outcome::Accepted(_) | Outcome::SoftFailed(..)) => Taken::In,
         Ok(Outcome::Rejected(_, why)) => Taken::Refused(why),
         Err(Error::Refused(refusal)) => Taken::Refused(refusal.message),

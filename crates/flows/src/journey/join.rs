@@ -170,7 +170,7 @@ impl Journeys {
             Outcome::SoftFailed(_, rule) | Outcome::Rejected(_, rule) => {
                 return Err(Error::forbidden(rule).into());
             }
-            Outcome::Missing(_) => {
+            Outcome::Missing(_) | Outcome::Unsigned => {
                 return Err(Error::fault("the state before a join does not suffice").into());
             }
         }
