@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use store::Store;
+use protocol::SigningKey;
+use ruma::ServerName;
+use store::{Store, copied};
 
 use crate::{
     config::{Config, Durability, Engine},
@@ -22,7 +24,25 @@ pub(crate) fn store(config: &Config, data: &DataDir) -> Result<Store, Failure> {
     if config.store.engine == Engine::Postgres {
         options.threads *= TRIPS_PER_CORE;
     }
-    Ok(Store::open(engine, options)?)
+    let store = Store::open(engine, options)?;
+    if copied::is_marked(&store)? {
+        copied::settle(&store)?;
+        tracing::info!("this store was restored from a backup: one-time keys are dropped");
+    }
+    Ok(store)
+}
+
+/// Marks the store of a backup as one, so that it knows when it is put in the place of the original.
+pub(crate) fn mark_copy(name: &ServerName, copy: &DataDir) -> Result<(), Failure> {
+    let options = kv_lmdb::Options::default();
+    let engine = kv_lmdb::Lmdb::open(&copy.store(), options)
+        .map_err(|e| Failure::Runtime(e.to_string()))?;
+    // Nothing is signed.
+    let key = Arc::new(SigningKey::generate([0; 32], "none")?);
+    let store = Store::open(Arc::new(engine), store::Options::new(name.to_owned(), key))?;
+    let marked = copied::mark(&store);
+    store.close();
+    Ok(marked?)
 }
 
 fn engine(config: &Config, data: &DataDir) -> Result<Arc<dyn kv::Engine>, Failure> {
