@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod keys;
+pub mod lists;
 pub mod published;
 pub mod to_device;
