@@ -6,7 +6,7 @@ use base::{Error, Reply, User};
 use ruma::UserId;
 use serde_json::{Map, Value};
 use store::{
-    Direction, Tx,
+    Direction, Tx, device_keys,
     schema::{FALLBACK_KEYS, ONE_TIME_KEYS, OneTimeKey},
     user,
 };
@@ -54,9 +54,10 @@ fn one(tx: &mut Tx, user: User, device: &str, algorithm: &str) -> Reply<Option<(
     let key = |order| (user, device.to_owned(), algorithm.to_owned(), order);
     let rows: Vec<((User, String, String, u64), OneTimeKey)> =
         tx.range(&ONE_TIME_KEYS, key(0), key(u64::MAX), Direction::Forward, 1)?;
-    if let Some((key, OneTimeKey { id, json })) = rows.into_iter().next() {
+    if let Some((key, one_time)) = rows.into_iter().next() {
         tx.delete(&ONE_TIME_KEYS, key);
-        return named(algorithm, &id, &json).map(Some);
+        device_keys::note_claimed(tx, user, device, algorithm, &one_time);
+        return named(algorithm, &one_time.id, &one_time.json).map(Some);
     }
     let key = (user, device.to_owned(), algorithm.to_owned());
     let Some(mut fallback) = tx.get(&FALLBACK_KEYS, key.clone())? else { return Ok(None) };

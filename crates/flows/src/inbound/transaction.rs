@@ -66,7 +66,10 @@ impl Inbound {
             self.take_room(&sent.origin, &room, pdus, &mut outcome).await?;
         }
         if !sent.edus.is_empty() {
-            super::edu::take(&self.0.store, &self.0.peers, &sent.origin, sent.edus).await?;
+            let (store, peers) = (&self.0.store, &self.0.peers);
+            if super::edu::take(store, peers, &sent.origin, sent.edus).await? {
+                self.0.lists.wake();
+            }
         }
         self.remember(&sent.origin, sent.id, &outcome).await?;
         Ok(outcome)

@@ -463,8 +463,22 @@ fn encryption() -> Vec<Sample> {
     let fallback = FallbackKey { id: id(), json: json(), used: true };
     let one_time = OneTimeKey { id: id(), json: json() };
     let dehydrated = Dehydrated { device: device(), data: text(r#"{"algorithm":"a"}"#) };
+    let list = RemoteList {
+        version: Some(A),
+        asked: 300,
+        known: true,
+        current: false,
+        master: Some(text("{}")),
+        self_signing: None,
+    };
     vec![
         sample(&DEHYDRATED, 1, (User(A),), dehydrated),
+        sample(&CLAIMED_KEYS, 1, (User(A), device(), B), ()),
+        sample(&REMOTE_LISTS, 1, (User(A),), list),
+        sample(&REMOTE_LISTS, 2, (User(B),), RemoteList::default()),
+        sample(&REMOTE_DEVICES, 1, (User(A), device()), text("{}")),
+        sample(&STALE_LISTS, 1, (text("b.example"), User(A)), Stale { failures: 3, retry: AT }),
+        sample(&ABANDONED, 1, (Room(A),), ()),
         sample(&DEVICE_KEYS, 1, (User(A), device()), text("{}")),
         sample(&ONE_TIME_KEYS, 1, (User(A), device(), algorithm(), B), one_time),
         sample(&FALLBACK_KEYS, 1, (User(A), device(), algorithm()), fallback),
