@@ -104,6 +104,11 @@ impl Inbound {
         write.await.map(drop)
     }
 
+    async fn place(&self, id: &RoomId, origin: &OwnedServerName) -> Reply<Result<Place, String>> {
+        let (id, origin) = (id.to_owned(), origin.clone());
+        self.0.store.read(move |view| place(view, &id, &origin)).await
+    }
+
     /// Takes the events of one room.
     async fn take_room(
         &self,
@@ -112,8 +117,11 @@ impl Inbound {
         pdus: Vec<Box<RawValue>>,
         outcome: &mut BTreeMap<OwnedEventId, Option<String>>,
     ) -> Reply<()> {
-        let (asked, from) = (id.to_owned(), origin.clone());
-        let place = self.0.store.read(move |view| place(view, &asked, &from)).await?;
+        let mut place = self.place(id, origin).await?;
+        let is_elsewhere = place.as_ref().map_or(true, |place| !place.resident);
+        if is_elsewhere && self.0.journeys.arrived(id).await {
+            place = self.place(id, origin).await?;
+        }
         let place = match place {
             Ok(place) => place,
             Err(why) => {
