@@ -131,4 +131,4 @@ class Device:
         return await self.call("attach", roomId=room, name=name, base64=base64.b64encode(data).decode())
 
     async def fetch(self, room: str, event: str) -> bytes:
-        return base64.b64decode(await self.call("fetch", roomId=room, event=event))
+        return base64.b64decode(await self.call("fetch", roomId=room, event=event) + "==")

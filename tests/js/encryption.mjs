@@ -153,7 +153,7 @@ class Device {
             ? await this.crypto.requestVerificationDM(user, roomId)
             : await this.crypto.requestDeviceVerification(user, device);
         this.requests.set(request.transactionId, request);
-        return request.transactionId;
+        return { flow: request.transactionId, room: roomId ?? null };
     }
 
     async acceptVerification({ flow }) {
