@@ -3,7 +3,7 @@
 use base::{Error, Reply, User};
 use ruma::{OwnedUserId, UserId};
 use store::{
-    Store, Tx, View, device_keys,
+    Store, Tx, View, device_keys, key_backup,
     log::Entry,
     schema::{ACCOUNT_DATA, ACCOUNTS, Account, FILTERS, PROFILES},
     user,
@@ -216,6 +216,7 @@ pub fn deactivate(tx: &mut Tx, user: User, erase: bool) -> Reply<()> {
     tx.put(&ACCOUNTS, (user,), &account);
     device::delete_all(tx, user, None)?;
     device_keys::end_of_account(tx, user)?;
+    key_backup::end_of_account(tx, user)?;
     openid::end_all(tx, user)?;
     threepid::remove_all(tx, user)?;
     if erase {

@@ -4,6 +4,7 @@
 //! application services).
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod keys;
 pub mod published;
 pub mod to_device;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Error, Reply};
+use base::{Error, Reply, limits::BODY_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body_util::BodyExt as _;
@@ -138,6 +138,17 @@ impl HttpBody for Arriving {
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Between two chunks of an upload.
 const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Keys of rooms for a backup: clients send some hundreds at a time, of a thousand bytes each.
+const ROOM_KEYS_BYTES_MAX: usize = 8 << 20;
+
+/// The largest body of an endpoint for clients, by its path.
+pub(crate) fn bytes_max(path: &str) -> usize {
+    match path.split_once("/room_keys/keys") {
+        Some(_) => ROOM_KEYS_BYTES_MAX,
+        None => BODY_BYTES_MAX,
+    }
+}
 
 /// Bodies in memory, all together. Beyond that, newcomers are sent away instead of taking the memory of the rest.
 const BODIES_BYTES_MAX: usize = 256 << 20;

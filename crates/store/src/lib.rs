@@ -16,6 +16,7 @@ pub mod follow;
 mod ids;
 pub mod inbox;
 pub mod invite;
+pub mod key_backup;
 mod keys;
 mod keyspace;
 mod lane;

@@ -18,6 +18,7 @@ mod push_rules;
 mod pushers;
 mod register;
 mod request_token;
+mod room_keys;
 mod session;
 mod shared_secret;
 mod tags;
@@ -66,6 +67,7 @@ pub(crate) fn routes() -> Routes {
         .and(to_device::routes())
         .and(keys::routes())
         .and(cross_signing::routes())
+        .and(room_keys::routes())
         .and(voip::routes())
 }
 

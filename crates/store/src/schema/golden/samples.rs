@@ -49,6 +49,7 @@ pub(super) fn all() -> Vec<Sample> {
         destinations(),
         peers(),
         encryption(),
+        backups(),
     ]
     .into_iter()
     .flatten()
@@ -470,6 +471,27 @@ fn encryption() -> Vec<Sample> {
     ]
 }
 
+fn backups() -> Vec<Sample> {
+    let backup = Backup {
+        algorithm: text("m.megolm_backup.v1.curve25519-aes-sha2"),
+        auth_data: text(r#"{"public_key":"k"}"#),
+        shelf: A,
+        count: 300,
+        etag: 7,
+    };
+    let key = BackedUpKey {
+        is_verified: true,
+        first_message_index: 300,
+        forwarded_count: 2,
+        json: text(r#"{"session_data":{}}"#),
+    };
+    vec![
+        sample(&BACKUPS, 1, (User(A), B), backup),
+        sample(&BACKUPS_MADE, 1, (User(A),), B),
+        sample(&BACKED_UP_KEYS, 1, (User(A), B, text("!r:b.example"), text("sess")), key),
+    ]
+}
+
 fn destinations() -> Vec<Sample> {
     let server = || text("b.example");
     let parcel = Parcel {
@@ -542,6 +564,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("state.2", Entry::State { room, target: Some(user) }),
         ("outbound", Entry::Outbound { server: text("b.example") }),
         ("signed", Entry::Signed { by: user, of: User(300) }),
+        ("shelf_gone", Entry::ShelfGone { user, shelf: A }),
     ]
 }
 
