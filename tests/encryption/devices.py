@@ -112,9 +112,10 @@ class Device:
         except SdkError as error:
             raise SdkError(f"{self.name}.{verb}({args}): {error}") from None
 
-    async def login(self, base_url: str, user: str, password: str) -> Device:
+    async def login(self, base_url: str, user: str, password: str, sliding: bool = False) -> Device:
+        """`sliding`: syncs as Element X does, where the SDK can."""
         self.session = await self.call("login", baseUrl=base_url, user=user, password=password)
-        await self.call("start")
+        await self.call("start", sliding=sliding)
         return self
 
     async def text(self, room: str, body: str) -> str:

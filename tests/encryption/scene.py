@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -24,6 +23,7 @@ class Scene:
         self.accounts: dict[str, Client] = {}
         self.homes: dict[str, Any] = {}
         self.devices: dict[str, Device] = {}
+        self.numbers: dict[str, int] = {}
         self.began = time.monotonic()
 
     def tell(self, what: str) -> None:
@@ -33,7 +33,7 @@ class Scene:
 
     async def user(self, name: str, sdk: str, server: int = 0) -> Device:
         """A new user with a first device, which makes the user's identity."""
-        home = self.servers[server]
+        home = self.servers[server % len(self.servers)]
         self.accounts[name] = Client.register(home, fresh(name))
         self.homes[name] = home
         device = await self.device(name, sdk)
@@ -41,18 +41,24 @@ class Scene:
         return device
 
     async def device(self, user: str, sdk: str) -> Device:
-        """One device more of a user; `a` has `a1`, `a2`, …"""
-        taken = sum(1 for name in self.devices if name[0] == user)
-        device = Device(self.sdks[sdk], f"{user}{taken + 1}")
+        """One device more of a user; `a` has `a1`, `a2`, … `sliding` is matrix-rust-sdk as Element X uses it."""
+        self.numbers[user] = self.numbers.get(user, 0) + 1
+        device = Device(self.sdks["rust" if sdk == "sliding" else sdk], f"{user}{self.numbers[user]}")
         self.devices[device.name] = device
-        return await device.login(self.homes[user].base_url, self.accounts[user].localpart, PASSWORD)
+        account, home = self.accounts[user].localpart, self.homes[user].base_url
+        return await device.login(home, account, PASSWORD, sliding=sdk == "sliding")
+
+    async def logout(self, device: Device) -> None:
+        await device.call("logout")
+        del self.devices[device.name]
 
     def of(self, *users: str) -> list[Device]:
         """All devices of these users that are logged in."""
         return [device for name, device in self.devices.items() if name[0] in users]
 
     def first(self, user: str) -> Device:
-        return self.devices[f"{user}1"]
+        """Of the devices that are logged in."""
+        return self.of(user)[0]
 
     def id(self, user: str) -> str:
         return self.accounts[user].user
@@ -113,6 +119,8 @@ class Conversation:
     def __init__(self, scene: Scene, room: str) -> None:
         self.scene, self.room = scene, room
         self.said: dict[str, str] = {}
+        # Readings of messages that were checked.
+        self.read = 0
 
     async def say(self, device: Device, body: str) -> str:
         event = await device.text(self.room, body)
@@ -156,22 +164,22 @@ class Conversation:
             while bad := await self.unreadable(device, wanted):
                 assert time.monotonic() < end, f"{device.name} cannot read {len(bad)} of {len(wanted)}: {bad}"
                 await asyncio.sleep(0.5)
-            seen = await device.call("seen")
-            self.scene.tell(f"{device.name}: {len(wanted)} read, 0 undecryptable, {seen['failedAtFirst']} late keys")
+            self.read += len(wanted)
+        names = " ".join(device.name for device in devices)
+        self.scene.tell(f"{len(wanted)} messages read by {names}: 0 undecryptable")
+
+    async def late(self, devices: list[Device]) -> int:
+        """How often a message was there before its key."""
+        return sum((await device.call("seen"))["failedAtFirst"] for device in devices)
 
 
-async def run(make_servers: Any, sdks: list[Sdk], act: Any) -> Any:
+async def run(servers: list[Any], sdks: list[Sdk], act: Any) -> Any:
     """Opens the SDKs, lets `act(scene)` play, and closes them."""
     opened = {}
     try:
         for sdk in sdks:
             opened["js" if sdk.name == "matrix-js-sdk" else "rust"] = await sdk.open()
-        return await act(Scene(make_servers, opened))
+        return await act(Scene(servers, opened))
     finally:
         for sdk in opened.values():
             await sdk.close()
-
-
-def logs(folder: pathlib.Path) -> list[tuple[str, str]]:
-    """The ends of the SDKs' logs."""
-    return [(f"log of {path.name}", path.read_text(errors="replace")[-6000:]) for path in folder.glob("*.log")]
