@@ -16,7 +16,7 @@ const { CryptoEvent, VerificationPhase, VerifierEvent, decodeRecoveryKey } = awa
 const { encryptAttachment, decryptAttachment } = await import("./attachments.mjs");
 logger.setLevel?.(finely ? "debug" : "warn");
 
-const WAIT_MS = 90_000;
+const WAIT_MS = Number(process.env.ALTHING_TEST_WAIT_MS ?? 90_000);
 const AGAIN_MS = 250;
 const SAS = "m.sas.v1";
 const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -230,11 +230,17 @@ class Device {
     /** Until the SDK knows the room for encrypted, and its members for exactly these. */
     async waitMembers({ roomId, users }) {
         const wanted = [...users].sort().join();
+        let seen = "no such room";
         return until(`members ${wanted}`, async () => {
             const room = this.client.getRoom(roomId);
-            if (!room || !(await this.crypto.isEncryptionEnabledInRoom(roomId))) return false;
+            if (!room) return false;
             await insist(() => room.loadMembersIfNeeded());
-            return room.getJoinedMembers().map((member) => member.userId).sort().join() === wanted;
+            seen = room.getJoinedMembers().map((member) => member.userId).sort().join();
+            const encrypted = await this.crypto.isEncryptionEnabledInRoom(roomId);
+            if (!encrypted) seen += ", not encrypted";
+            return encrypted && seen === wanted;
+        }).catch((error) => {
+            throw new Error(`${error.message}; there are ${seen} (${this.client.getRoom(roomId)?.getMyMembership()})`);
         });
     }
 

@@ -72,6 +72,11 @@ impl Inbound {
         Ok(outcome)
     }
 
+    async fn place(&self, id: &RoomId, origin: &ServerName) -> Reply<Result<Place, String>> {
+        let (id, origin) = (id.to_owned(), origin.to_owned());
+        self.0.store.read(move |view| place(view, &id, &origin)).await
+    }
+
     async fn known(&self, sent: &Sent) -> Reply<Option<Transaction>> {
         let (origin, id) = (sent.origin.as_str().to_owned(), sent.id.clone());
         let read = self.0.store.read(move |view| {
@@ -109,8 +114,10 @@ impl Inbound {
         pdus: Vec<Box<RawValue>>,
         outcome: &mut BTreeMap<OwnedEventId, Option<String>>,
     ) -> Reply<()> {
-        let (asked, from) = (id.to_owned(), origin.clone());
-        let place = self.0.store.read(move |view| place(view, &asked, &from)).await?;
+        let mut place = self.place(id, origin).await?;
+        if !place.as_ref().is_ok_and(|place| place.resident) && self.0.journeys.arrived(id).await {
+            place = self.place(id, origin).await?;
+        }
         let place = match place {
             Ok(place) => place,
             Err(why) => {

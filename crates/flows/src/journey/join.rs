@@ -6,7 +6,7 @@ use base::{Error, Event, Reply};
 use protocol::Pdu;
 use rooms::{elsewhere, remote, remote::Outcome};
 use ruma::{
-    OwnedServerName, RoomVersionId, ServerName,
+    OwnedServerName, RoomId, RoomVersionId, ServerName,
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 use serde_json::value::RawValue;
@@ -27,6 +27,8 @@ use crate::peers::{Patience, Said, Unanswered};
 const STATE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Such a state is 50 to 100 MB.
 const STATE_BYTES_MAX: usize = 128 << 20;
+/// So long other servers' events of a room wait until this server is in it.
+const ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Servers of a room that are remembered while its members are not known.
 const NAMED_SERVERS_MAX: usize = 20_000;
 
@@ -48,8 +50,16 @@ impl Journeys {
         if !resident && self.is_resident(aim).await? {
             return Ok(());
         }
+        let _arriving = self.0.arriving.take(aim.room.as_str()).await;
         let servers = self.servers(who.user, aim).await?;
         self.try_each(servers, |server| self.join_through(server, who, aim)).await
+    }
+
+    /// Waits, within bounds, for who is on the way into a room; says whether somebody was. From the moment that another
+    /// server has let this one in, it sends what happens in the room, which may be here before its answer is.
+    pub(crate) async fn arrived(&self, room: &RoomId) -> bool {
+        let arrival = self.0.arriving.wait(room.as_str());
+        tokio::time::timeout(ARRIVAL_WAIT_MAX, arrival).await.unwrap_or(true)
     }
 
     async fn is_resident(&self, aim: &Aim) -> Reply<bool> {

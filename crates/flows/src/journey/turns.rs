@@ -34,6 +34,13 @@ impl Turns {
         };
         turn.lock_owned().await
     }
+
+    /// Waits until nobody has the key; says whether somebody had it.
+    pub(super) async fn wait(&self, key: &str) -> bool {
+        let Some(turn) = self.0.lock().get(key).and_then(Weak::upgrade) else { return false };
+        drop(turn.lock_owned().await);
+        true
+    }
 }
 
 #[cfg(test)]
@@ -49,5 +56,16 @@ mod tests {
         assert!(second.await.is_err());
         drop(first);
         turns.take("a").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_only_waits_waits_for_the_first_and_never_without_one() {
+        let turns = Turns::default();
+        assert!(!turns.wait("a").await);
+        let first = turns.take("a").await;
+        assert!(!turns.wait("b").await);
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(1), turns.wait("a")).await.is_err());
+        let (waited, ()) = tokio::join!(turns.wait("a"), async { drop(first) });
+        assert!(waited);
     }
 }
