@@ -65,13 +65,17 @@ class Scene:
 
     # -- verification ------------------------------------------------------------------------------
 
+    async def verify_in_room(self, asks: Device, accepts: Device) -> None:
+        """By emoji, in a room of the two."""
+        room = await asks.call("direct", user=accepts.user)
+        await self.enter(accepts, room)
+        for device in (asks, accepts):
+            await device.call("waitMembers", roomId=room, users=[asks.user, accepts.user])
+        await self.verify(asks, accepts, room)
+
     async def verify(self, asks: Device, accepts: Device, room: str | None = None) -> None:
-        """By emoji, which are the same on both; in a room, or from device to device."""
-        asked = await asks.call("askVerification", user=accepts.user, device=accepts.id, roomId=room)
-        flow = asked["flow"]
-        if asked["room"] not in (None, room):
-            # The SDK made a direct room for it.
-            await self.enter(accepts, asked["room"])
+        """By emoji, which are the same on both; from device to device, or in a room of the two."""
+        flow = await asks.call("askVerification", user=accepts.user, device=accepts.id, roomId=room)
         await accepts.call("acceptVerification", user=asks.user, flow=flow)
         one, other = await asyncio.gather(
             asks.call("emoji", user=accepts.user, flow=flow, begins=True),
@@ -99,7 +103,8 @@ class Scene:
         """An encrypted room that everybody named is in, and knows everybody to be in."""
         maker = self.first(host)
         room = await maker.call("createRoom", invite=[self.id(guest) for guest in guests], visibility=visibility)
-        await asyncio.gather(*(self.enter(self.first(guest), room) for guest in guests))
+        for guest in guests:
+            await self.enter(self.first(guest), room)
         await self.all_know(room, host, *guests)
         return room
 
@@ -170,7 +175,8 @@ class Conversation:
 
     async def late(self, devices: list[Device]) -> int:
         """How often a message was there before its key."""
-        return sum((await device.call("seen"))["failedAtFirst"] for device in devices)
+        seen = await asyncio.gather(*(device.call("seen") for device in devices))
+        return sum(one["failedAtFirst"] for one in seen)
 
 
 async def run(servers: list[Any], sdks: list[Sdk], act: Any) -> Any:

@@ -41,8 +41,8 @@ async def gather(scene: Scene) -> Conversation:
     scene.tell("own devices verified")
     room = await scene.room("a", *"bcde")
     devices = scene.devices
-    await scene.verify(devices["a1"], devices["b1"], room)
-    await scene.verify(devices["b1"], devices["c1"], room)
+    await scene.verify_in_room(devices["a1"], devices["b1"])
+    await scene.verify_in_room(devices["b1"], devices["c1"])
     await scene.verify(devices["d1"], devices["c1"])
     scene.tell("users verified")
     # Who verified a user trusts all devices that the user does.

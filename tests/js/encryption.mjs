@@ -153,7 +153,7 @@ class Device {
             ? await this.crypto.requestVerificationDM(user, roomId)
             : await this.crypto.requestDeviceVerification(user, device);
         this.requests.set(request.transactionId, request);
-        return { flow: request.transactionId, room: roomId ?? null };
+        return request.transactionId;
     }
 
     async acceptVerification({ flow }) {
@@ -198,6 +198,13 @@ class Device {
     }
 
     // -- rooms ---------------------------------------------------------------------------------------
+
+    async direct({ user }) {
+        const content = { algorithm: "m.megolm.v1.aes-sha2" };
+        const initial_state = [{ type: "m.room.encryption", state_key: "", content }];
+        const preset = sdk.Preset.TrustedPrivateChat;
+        return (await this.client.createRoom({ preset, is_direct: true, invite: [user], initial_state })).room_id;
+    }
 
     async createRoom({ invite, visibility = "shared" }) {
         const initial_state = [

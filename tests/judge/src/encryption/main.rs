@@ -81,6 +81,7 @@ async fn obey(devices: &Devices, line: Line) -> Result<Value> {
         "emoji" => verification::emoji(device, args).await,
         "confirm" => verification::confirm(device, args).await,
         "trust" => verification::trust(device, args).await,
+        "direct" => rooms::direct(device, args).await,
         "createRoom" => rooms::create(device, args).await,
         "join" => rooms::join(device, args).await,
         "invite" => rooms::invite(device, args).await,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use matrix_sdk::{
     Room, RoomMemberships, RoomState,
     attachment::AttachmentConfig,
@@ -37,6 +37,15 @@ use crate::{
 /// So long what comes by sync is waited for, before the event itself is asked for.
 const LIVE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// An encrypted room with one other user; the SDK finds it again when it wants to verify them.
+pub async fn direct(device: &Device, args: &Value) -> Result<Value> {
+    let user = UserId::parse(word(args, "user")?)?;
+    let room = device.client.create_dm(&user).await?;
+    let found = until("the direct room", async || Ok(device.client.get_dm_room(&user)));
+    ensure!(found.await?.room_id() == room.room_id(), "another direct room");
+    Ok(room.room_id().as_str().into())
+}
 
 /// A private, encrypted room.
 pub async fn create(device: &Device, args: &Value) -> Result<Value> {

@@ -1,6 +1,6 @@
 //! Verification by emoji, from device to device or in a room.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use matrix_sdk::{
     encryption::verification::{SasVerification, Verification, VerificationRequest, VerificationRequestState},
     ruma::{OwnedDeviceId, OwnedUserId, UserId},
@@ -12,13 +12,15 @@ use crate::{
     wait::{until, word},
 };
 
-/// Asks; with `roomId` in a direct room (which the SDK chooses or makes), else from device to device.
+/// Asks; with `roomId` in the direct room with the user, which is to be that one, else from device to device.
 pub async fn ask(device: &Device, args: &Value) -> Result<Value> {
     let encryption = device.client.encryption();
     let (user, other) = (UserId::parse(word(args, "user")?)?, OwnedDeviceId::from(word(args, "device")?));
     let identity = encryption.request_user_identity(&user).await?;
-    let request = if args.get("roomId").is_some_and(Value::is_string) {
-        identity.context("the user has no identity")?.request_verification().await?
+    let request = if let Some(room) = args.get("roomId").and_then(Value::as_str) {
+        let request = identity.context("the user has no identity")?.request_verification().await?;
+        ensure!(request.room_id().is_some_and(|used| used == room), "another direct room");
+        request
     } else {
         let known = until("the device", async || {
             let found = encryption.get_device(&user, &other).await?;
@@ -29,7 +31,7 @@ pub async fn ask(device: &Device, args: &Value) -> Result<Value> {
         });
         known.await?.request_verification().await?
     };
-    Ok(json!({ "flow": request.flow_id(), "room": request.room_id() }))
+    Ok(request.flow_id().into())
 }
 
 async fn request(device: &Device, args: &Value) -> Result<VerificationRequest> {
