@@ -72,8 +72,6 @@ struct Inner {
     peers: Peers,
     /// One journey at a time into, or out of, a room.
     rooms: Turns,
-    /// Rooms into which somebody is on the way.
-    arriving: Turns,
     /// Those on the way. They end with this, at the latest.
     under_way: Mutex<JoinSet<()>>,
     /// Moves when a room has become partial, or whole.
@@ -121,7 +119,6 @@ impl Journeys {
             store,
             peers,
             rooms,
-            arriving: Turns::default(),
             under_way,
             partial,
             profiles,
