@@ -5,7 +5,7 @@ use base::{Error, Reply, UnixMs};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{name, plain, refuse_navigation};
 use crate::{
@@ -43,10 +43,15 @@ fn bounded(data: String) -> Reply<Bytes> {
     Ok(data.into())
 }
 
-/// When it ends: as the proposal's text has it, and as clients read it.
-fn ends(place: &Place, now: UnixMs, mut answer: Value) -> Raw {
-    answer["expires_ts"] = place.expires.0.into();
-    answer["expires_in_ms"] = place.expires.0.saturating_sub(now.0).into();
+/// What of a session both who makes it and who looks at it are told.
+fn told(place: &Place, now: UnixMs, name: &str, value: &str) -> Raw {
+    let answer = json!({
+        name: value,
+        "sequence_token": place.revision,
+        // As the proposal's text has it, and as clients read it.
+        "expires_ts": place.expires.0,
+        "expires_in_ms": place.expires.0.saturating_sub(now.0),
+    });
     Raw(plain(json_answer(StatusCode::OK, answer.to_string())))
 }
 
@@ -61,7 +66,7 @@ async fn create(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Raw>
     let place = (Form::Token, id.clone());
     let message = (message, name(&outside));
     let place = outside.rendezvous.make(place, outside.client.ip, message, now)?;
-    Ok(ends(&place, now, json!({ "id": id, "sequence_token": place.revision })))
+    Ok(told(&place, now, "id", &id))
 }
 
 async fn get(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Raw> {
@@ -69,7 +74,7 @@ async fn get(outside: Outside, _: Option<Caller>, asked: Asked) -> Reply<Raw> {
     let now = outside.store.now();
     let place = outside.rendezvous.look(Form::Token, asked.arg(0), now)?;
     let data = String::from_utf8_lossy(&place.data);
-    Ok(ends(&place, now, json!({ "data": data, "sequence_token": place.revision })))
+    Ok(told(&place, now, "data", &data))
 }
 
 #[derive(Deserialize)]
