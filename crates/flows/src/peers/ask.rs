@@ -1,7 +1,7 @@
 //! One request to another server: whether it is asked at all, the signature, how its answer is judged, what that says of
 //! its health.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use base::UnixMs;
 use bytes::Bytes;
@@ -44,6 +44,8 @@ pub(super) struct Asker {
     pub(super) store: Store,
     pub(super) enabled: bool,
     pub(super) border: RwLock<Arc<Border>>,
+    /// How often it was replaced.
+    pub(super) border_changes: AtomicU64,
     pub(super) returned: broadcast::Sender<OwnedServerName>,
     wire: Arc<dyn Wire>,
     health: Health,
@@ -55,6 +57,7 @@ impl Asker {
             store,
             enabled,
             border: RwLock::new(Arc::new(border)),
+            border_changes: AtomicU64::new(0),
             returned: broadcast::Sender::new(RETURNED_MAX),
             wire,
             health: Health::default(),
