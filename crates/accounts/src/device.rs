@@ -6,7 +6,7 @@ use base::{Error, Reply, User};
 use store::{
     Direction, Tx, View, device_changes, device_keys, inbox,
     log::Entry,
-    schema::{DEHYDRATED, DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
+    schema::{CROSS_SIGNING_KEYS, DEHYDRATED, DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
 };
 
 use crate::{
@@ -70,6 +70,7 @@ pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
         if let Some(name) = &login.display_name {
             check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
         }
+        check_is_no_key(tx, user, &device)?;
         make_room(tx, user)?;
         let display_name = login.display_name.clone();
         tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
@@ -77,6 +78,26 @@ pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
     }
     let tokens = session::issue(tx, user, &device, login.refreshable);
     Ok(LoggedIn { device, tokens })
+}
+
+/// A device is not named like one of the user's cross-signing keys (spec: `device_id` of `POST /login`): a signature's name
+/// would not say which of the two made it.
+fn check_is_no_key(tx: &Tx, user: User, id: &str) -> Reply<()> {
+    #[derive(serde::Deserialize)]
+    struct Key {
+        keys: std::collections::BTreeMap<String, String>,
+    }
+    let rows: Vec<((User, u8), String)> =
+        tx.under(&CROSS_SIGNING_KEYS, (user,), usize::from(u8::MAX))?;
+    for (_, text) in rows {
+        let key: Key = serde_json::from_str(&text)
+            .map_err(|e| Error::fault(format!("a cross-signing key is no JSON: {e}")))?;
+        if key.keys.values().any(|public| public == id) {
+            let text = "A device id must not be that of a cross-signing key.";
+            return Err(Error::invalid_param(text));
+        }
+    }
+    Ok(())
 }
 
 fn make_room(tx: &mut Tx, user: User) -> Reply<()> {
@@ -164,6 +185,7 @@ pub(crate) fn make(tx: &mut Tx, user: User, id: &str, display_name: Option<&str>
     if let Some(name) = display_name {
         check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
     }
+    check_is_no_key(tx, user, id)?;
     make_room(tx, user)?;
     let display_name = display_name.map(str::to_owned);
     tx.put(&DEVICES, (user, id.to_owned()), &Device { display_name, created: tx.now() });

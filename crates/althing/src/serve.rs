@@ -176,6 +176,7 @@ impl Followers {
         let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
         tasks.push(tokio::spawn(messages));
         tasks.push(tokio::spawn(followers::delayed::run(store.clone(), stop.clone())));
+        tasks.push(tokio::spawn(followers::inboxes::run(store.clone(), stop.clone())));
         for service in bridges.services().all().filter(|service| service.url.is_some()) {
             let (store, bridges) = (store.clone(), bridges.clone());
             let tell =

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use devices::keys::claim::Claims;
+use devices::keys::claim::{Claims, Given};
 use futures_util::{StreamExt as _, stream};
 use ruma::{OwnedServerName, UserId, api::federation::keys::claim_keys};
 use serde::{Serialize, de::DeserializeOwned};
@@ -49,6 +49,16 @@ pub(crate) fn failure(why: Unanswered) -> Value {
             json!({"status": said.status, "errcode": said.errcode, "error": said.message})
         }
         other => json!({"status": 503, "error": other.to_string()}),
+    }
+}
+
+/// Counts devices of this server that had no one-time key left.
+pub fn note_exhausted(given: &Given) {
+    for (fallback, many) in [("given", given.by_fallback), ("none", given.nothing)] {
+        if many > 0 {
+            metrics::counter!("althing_one_time_keys_exhausted_total", "fallback" => fallback)
+                .increment(many);
+        }
     }
 }
 

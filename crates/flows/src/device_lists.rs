@@ -326,9 +326,10 @@ impl DeviceLists {
         let now = self.0.store.now();
         let read = self.0.store.read(|view| view.everything(&STALE_LISTS, None, STALE_MAX)).await;
         let all: Vec<((String, User), Stale)> = read?;
+        metrics::gauge!("althing_device_lists_stale").set(all.len() as f64);
         let mut due = Due::new();
         let mut next = None;
-        for ((server, user), stale) in all.into_iter().take(STALE_MAX) {
+        for ((server, user), stale) in all {
             let Ok(server) = OwnedServerName::try_from(server) else { continue };
             let lists = due.values().map(Vec::len).sum::<usize>();
             if (stale.retry <= now || back.contains(&server)) && lists < ROUND_MAX {

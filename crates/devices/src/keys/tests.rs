@@ -75,7 +75,7 @@ fn asked(name: &str, device: &str) -> Claims {
 
 fn claimed(store: &Store, claims: &Claims) -> Option<String> {
     let claims = claims.clone();
-    let given = store.write_here(move |tx| claim(tx, &claims)).unwrap().value;
+    let given = store.write_here(move |tx| claim(tx, &claims)).unwrap().value.keys;
     let device = given.values().next()?.as_object()?.values().next()?;
     device.as_object()?.keys().next().cloned()
 }
@@ -184,6 +184,28 @@ fn a_copy_of_a_store_gives_out_nothing_and_says_nothing_that_the_original_may_ha
     // The announced change follows upon one that no server was told of.
     let now = last(&store, base::Seq::MAX);
     assert!(now > head && last(&store, now) > told);
+}
+
+#[test]
+fn devices_that_have_no_key_left_are_counted() {
+    let store = open();
+    let bob = person(&store, "bob", "B");
+    let count = |device: &str| {
+        let claims = asked("bob", device);
+        let given = store.write_here(move |tx| claim(tx, &claims)).unwrap().value;
+        (given.by_fallback, given.nothing)
+    };
+    assert_eq!(count("B"), (0, 0), "it has no keys at all");
+    let keys = json!({"user_id": id("bob"), "device_id": "B", "algorithms": [], "keys": {}});
+    let mut new = one_time([1]);
+    new.device_keys = Some(keys.to_string());
+    put(&store, bob, "bob", "B", new).unwrap();
+    assert_eq!((count("B"), count("B")), ((0, 0), (0, 1)));
+    let fallback = json!({"key": "f"}).to_string();
+    let new = BTreeMap::from([("signed_curve25519:fall".to_owned(), fallback)]);
+    let new = Upload { fallback_keys: new, ..Upload::default() };
+    put(&store, bob, "bob", "B", new).unwrap();
+    assert_eq!((count("B"), count("C")), ((1, 0), (0, 0)));
 }
 
 #[test]

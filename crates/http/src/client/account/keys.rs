@@ -111,7 +111,8 @@ async fn claimed(outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     let own = outside.settings.server_name.as_str();
     let timeout = timeout.map(Duration::from_millis);
     let (theirs, failures) = device_keys::claim(&outside.peers, own, &claims, timeout).await;
-    let mut all = given;
+    device_keys::note_exhausted(&given);
+    let mut all = given.keys;
     all.extend(theirs);
     Ok(json!({ "one_time_keys": Value::Object(all), "failures": failures }).to_string().into())
 }
