@@ -235,7 +235,8 @@ impl Sleepers {
             | Entry::Notice { .. }
             | Entry::Outbound { .. }
             | Entry::DevicesGone { .. }
-            | Entry::ShelfGone { .. } => {}
+            | Entry::ShelfGone { .. }
+            | Entry::Beside { .. } => {}
             Entry::State { room, target } => {
                 self.wake_room(*room);
                 if let Some(target) = target {
