@@ -10,6 +10,7 @@ use flows::{
     inbound::Inbound,
     journey::{self, Journeys},
     peers::Peers,
+    policy_server::PolicyServers,
 };
 use followers::{
     federation::{self, Federation, Network},
@@ -37,7 +38,7 @@ pub(crate) fn run(sources: Sources) -> Result<(), Failure> {
     logging::start(&config.log);
     let data = DataDir::open(&config.top.data_dir.0)?;
     let services = registrations::load(config)?;
-    let store = open::store(config, &data)?;
+    let store = open::store(config, &data, &services)?;
     let door = registration(config, &data)?;
     registrations::make_senders(&store, &services)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -62,6 +63,7 @@ async fn serve(
     let egress = Egress::new(outward::egress(config))?;
     let peers =
         Peers::new(store.clone(), egress.clone(), outward::peers(config, data.retired_keys()?));
+    store.set_witness(Arc::new(PolicyServers::new(peers.clone())));
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use protocol::appservice::Appservices;
+
 use crate::{
     chores,
     config::{Config, Engine},
@@ -23,7 +25,7 @@ pub(crate) fn backup(config: &Config, dir: &Path) -> Result<(), Failure> {
 /// Prepares a store that was restored by other means than a backup of this program.
 pub(crate) fn restored(config: &Config) -> Result<(), Failure> {
     let data = DataDir::open(&config.top.data_dir.0)?;
-    let store = open::store(config, &data)?;
+    let store = open::store(config, &data, &Appservices::default())?;
     let settled = store::copied::settle(&store);
     store.close();
     settled?;

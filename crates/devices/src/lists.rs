@@ -240,7 +240,8 @@ pub fn kept(view: &View, user: User) -> Reply<Option<Kept>> {
         return Ok(None);
     };
     let rows: Vec<((User, String), String)> = view.under(&REMOTE_DEVICES, (user,), DEVICES_MAX)?;
-    let devices = rows.into_iter().map(|((_, id), text)| Ok((id, crate::keys::query::parse(&text)?)));
+    let devices =
+        rows.into_iter().map(|((_, id), text)| Ok((id, crate::keys::query::parse(&text)?)));
     let parse = |key: Option<String>| key.map(|key| crate::keys::query::parse(&key)).transpose();
     let list = Snapshot {
         version: row.version,
@@ -305,7 +306,8 @@ pub fn finish(tx: &mut Tx, id: &UserId, question: u64, new: &Snapshot) -> Reply<
 
 fn replace(tx: &mut Tx, user: User, new: &BTreeMap<String, Value>) -> Reply<bool> {
     let rows: Vec<((User, String), String)> = tx.under(&REMOTE_DEVICES, (user,), DEVICES_MAX)?;
-    let old: BTreeMap<String, String> = rows.into_iter().map(|((_, id), text)| (id, text)).collect();
+    let old: BTreeMap<String, String> =
+        rows.into_iter().map(|((_, id), text)| (id, text)).collect();
     let mut changed = false;
     for id in old.keys().filter(|id| !new.contains_key(*id)) {
         changed = true;

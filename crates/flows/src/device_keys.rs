@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use devices::keys::claim::{Claims, Given};
 use futures_util::{StreamExt as _, stream};
-use ruma::{
-    OwnedServerName, UserId,
-    api::federation::keys::claim_keys,
-};
+use ruma::{OwnedServerName, UserId, api::federation::keys::claim_keys};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 

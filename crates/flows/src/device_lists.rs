@@ -93,7 +93,11 @@ impl DeviceLists {
     ///
     /// # Errors
     /// Faults of the store.
-    pub async fn query(&self, asked: &Asked, timeout: Option<Duration>) -> Reply<(Found, Failures)> {
+    pub async fn query(
+        &self,
+        asked: &Asked,
+        timeout: Option<Duration>,
+    ) -> Reply<(Found, Failures)> {
         let own = self.0.store.server_name().to_owned();
         let asks = by_server(asked).into_iter().filter(|(server, _)| *server != own);
         let asks: Vec<_> = asks
@@ -166,9 +170,9 @@ impl DeviceLists {
                 None
             }
             Err(why) => {
-                open = known.iter().any(|(_, known)| {
-                    matches!(known, Known::Stranger | Known::Wanted(None))
-                });
+                open = known
+                    .iter()
+                    .any(|(_, known)| matches!(known, Known::Stranger | Known::Wanted(None)));
                 put_all(&mut found, asked, known);
                 open.then_some(why)
             }

@@ -8,4 +8,5 @@ pub mod device_lists;
 pub mod inbound;
 pub mod journey;
 pub mod peers;
+pub mod policy_server;
 pub mod preview;

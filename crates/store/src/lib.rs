@@ -2,7 +2,7 @@
 //! [`View`]s and transactions ([`Tx`]); the [`log`] that everything which happened is one row of; followers of that log.
 //!
 //! Invariants: one commit holds all that an action changes, and is durable before it is acknowledged; positions
-//! are dense and never reused; a value read is the value that was written under that key, or a fault.
+//! rise and are never reused; a value read is the value that was written under that key, or a fault.
 #![forbid(unsafe_code)]
 
 pub mod activity;
@@ -17,6 +17,7 @@ pub mod follow;
 mod ids;
 pub mod inbox;
 pub mod invite;
+pub mod key_backup;
 mod keys;
 mod keyspace;
 mod lane;
@@ -37,12 +38,13 @@ mod typing;
 pub mod user;
 mod value;
 mod view;
+pub mod witness;
 
 use std::{sync::Arc, time::Duration};
 
 use base::{Error, Fault, Reply, Room, Seq, UnixMs, User};
 use kv::Engine;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use ruma::{OwnedServerName, ServerName};
 use tokio::sync::{oneshot, watch};
@@ -58,6 +60,8 @@ pub use txn::Txn;
 pub use typing::Typing;
 pub use value::Value;
 pub use view::{Announced, CacheSpace, Tx, View};
+
+use witness::{Asked, Rounds, Witness};
 
 /// Where "now" comes from: the wall clock, or a simulator's.
 pub type Now = Arc<dyn Fn() -> UnixMs + Send + Sync>;
@@ -78,6 +82,8 @@ pub struct Options {
     pub scheduler: Option<Scheduler>,
     /// See [`Now`].
     pub now: Now,
+    /// What the operator requires of encryption in rooms.
+    pub encryption: Arc<protocol::encryption::Requirement>,
     /// Seed of what is unpredictable; `None`: from the operating system.
     pub seed: Option<u64>,
 }
@@ -93,6 +99,7 @@ impl Options {
             threads: 2 * cores,
             scheduler: None,
             now: wall_clock(),
+            encryption: Arc::default(),
             seed: None,
         }
     }
@@ -121,6 +128,7 @@ pub(crate) struct Shared {
     /// Held by whoever reads the log for the tail.
     tailing: Mutex<()>,
     random: Mutex<StdRng>,
+    witness: RwLock<Option<Arc<dyn Witness>>>,
 }
 
 impl Shared {
@@ -191,6 +199,7 @@ impl Store {
             typing: Typing::default(),
             presence: presence::Presence::new((options.now)()),
             random: Mutex::new(random),
+            witness: RwLock::default(),
             engine,
             options,
         });
@@ -281,29 +290,40 @@ impl Store {
         lane: Option<Lane>,
         f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
     ) -> Reply<Written<T>> {
-        let (tell, told) = oneshot::channel();
-        let slot = self.submit(lane, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
-        let outcome = told.await.unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
-        settle(outcome, &slot)
+        let witness = self.shared.witness.read().clone();
+        let work = Work::new(f, witness.is_some());
+        let mut rounds = Rounds::default();
+        loop {
+            let (tell, told) = oneshot::channel();
+            self.submit(lane, work.clone(), Box::new(move |outcome| drop(tell.send(outcome))))?;
+            let outcome = told.await;
+            let outcome =
+                outcome.unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
+            let wanted = std::mem::take(&mut work.lock().asked.wanted);
+            let (Some(witness), false) = (&witness, wanted.is_empty()) else {
+                return settle(outcome, &work);
+            };
+            // Nothing was written: what was wanted is asked for outside of the lane.
+            let heard = rounds.next(witness, wanted).await?;
+            let mut work = work.lock();
+            work.asked.heard.extend(heard);
+            work.asked.possible = rounds.left();
+        }
     }
 
-    fn submit<T: Send + 'static>(
+    fn submit<T: Send + 'static, F: FnMut(&mut Tx) -> Reply<T> + Send + 'static>(
         &self,
         lane: Option<Lane>,
-        mut f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+        work: Arc<Mutex<Work<F, T>>>,
         done: Box<dyn FnOnce(Result<Seq, Fault>) + Send>,
-    ) -> Reply<Slot<T>> {
-        let slot: Slot<T> = Arc::default();
-        let for_job = slot.clone();
-        let run = Box::new(move |tx: &mut Tx| {
-            *for_job.lock() = None;
-            let reply = f(tx);
-            let keep = reply.is_ok();
-            *for_job.lock() = Some(reply);
-            keep
-        });
-        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, run, done })?;
-        Ok(slot)
+    ) -> Reply<()> {
+        let run = Box::new(move |tx: &mut Tx| work.lock().run(tx));
+        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, run, done })
+    }
+
+    /// Whom transactions ask for what they cannot know; see [`witness`]. Without one, they are told that nobody can be asked.
+    pub fn set_witness(&self, witness: Arc<dyn Witness>) {
+        *self.shared.witness.write() = Some(witness);
     }
 
     /// [`Store::read`] on this thread, for start-up, commands and tests.
@@ -317,10 +337,11 @@ impl Store {
         f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
     ) -> Reply<Written<T>> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let slot = self.submit(None, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
+        let work = Work::new(f, false);
+        self.submit(None, work.clone(), Box::new(move |outcome| drop(tell.send(outcome))))?;
         let outcome =
             told.recv().unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
-        settle(outcome, &slot)
+        settle(outcome, &work)
     }
 
     /// The last log position that the process has taken in. Never ahead of what a new view sees.
@@ -440,6 +461,8 @@ impl Store {
     pub fn close(&self) {
         self.shared.pool.stop();
         self.shared.committer.stop();
+        // It may hold the store.
+        *self.shared.witness.write() = None;
     }
 }
 
@@ -469,11 +492,35 @@ impl Drop for Present {
     }
 }
 
-type Slot<T> = Arc<Mutex<Option<Reply<T>>>>;
+/// A transaction that is being done: its function, what that returned last, and what it has asked.
+struct Work<F, T> {
+    f: F,
+    reply: Option<Reply<T>>,
+    asked: Asked,
+}
 
-fn settle<T>(outcome: Result<Seq, Fault>, slot: &Slot<T>) -> Reply<Written<T>> {
+impl<T, F: FnMut(&mut Tx) -> Reply<T>> Work<F, T> {
+    fn new(f: F, possible: bool) -> Arc<Mutex<Work<F, T>>> {
+        let asked = Asked { possible, ..Asked::default() };
+        Arc::new(Mutex::new(Work { f, reply: None, asked }))
+    }
+
+    /// Runs it once; says whether what it wrote is to be kept.
+    fn run(&mut self, tx: &mut Tx) -> bool {
+        self.reply = None;
+        self.asked.wanted.clear();
+        tx.asked.swap(&std::cell::RefCell::new(std::mem::take(&mut self.asked)));
+        let reply = (self.f)(tx);
+        self.asked = tx.asked.take();
+        let keep = reply.is_ok() && self.asked.wanted.is_empty();
+        self.reply = Some(reply);
+        keep
+    }
+}
+
+fn settle<F, T>(outcome: Result<Seq, Fault>, work: &Mutex<Work<F, T>>) -> Reply<Written<T>> {
     let seq = outcome?;
-    match slot.lock().take() {
+    match work.lock().reply.take() {
         Some(reply) => reply.map(|value| Written { value, seq }),
         None => Err(Error::fault("a transaction panicked")),
     }

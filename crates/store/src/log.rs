@@ -138,6 +138,13 @@ pub enum Entry {
         /// Whose key.
         of: User,
     },
+    /// Backed up keys that no backup has any longer are to be swept.
+    ShelfGone {
+        /// Whose.
+        user: User,
+        /// Where they are.
+        shelf: u64,
+    },
 }
 
 struct Line {

@@ -29,10 +29,7 @@ pub fn is_shared(view: &View, user: User) -> Reply<bool> {
 
 fn shared_but_for(view: &View, user: User, except: Option<Room>) -> Reply<bool> {
     for at in room::joined_rooms(view, user)?.iter().take(ROOMS_MAX) {
-        if Some(*at) != except
-            && room::is_resident(view, *at)?
-            && !view.has(&ABANDONED, (*at,))?
-        {
+        if Some(*at) != except && room::is_resident(view, *at)? && !view.has(&ABANDONED, (*at,))? {
             return Ok(true);
         }
     }
@@ -48,8 +45,7 @@ pub fn forget(tx: &mut Tx, user: User) -> Reply<()> {
         return Ok(());
     }
     tx.delete(&REMOTE_LISTS, (user,));
-    let devices: Vec<((User, String), String)> =
-        tx.under(&REMOTE_DEVICES, (user,), DEVICES_MAX)?;
+    let devices: Vec<((User, String), String)> = tx.under(&REMOTE_DEVICES, (user,), DEVICES_MAX)?;
     for (key, _) in devices {
         tx.delete(&REMOTE_DEVICES, key);
     }
@@ -76,8 +72,7 @@ pub(crate) fn abandon(tx: &mut Tx, room: Room) {
 /// # Errors
 /// Faults only.
 pub fn kept_of(view: &View, room: Room) -> Reply<Vec<User>> {
-    let members: Vec<User> =
-        room::members(view, room)?.into_iter().map(|(user, _)| user).collect();
+    let members: Vec<User> = room::members(view, room)?.into_iter().map(|(user, _)| user).collect();
     let lists = view.get_many(&REMOTE_LISTS, members.iter().map(|user| (*user,)))?;
     let kept = members.into_iter().zip(lists).filter(|(_, list)| list.is_some());
     Ok(kept.map(|(user, _)| user).collect())

@@ -234,7 +234,8 @@ impl Sleepers {
             | Entry::Directory { .. }
             | Entry::Notice { .. }
             | Entry::Outbound { .. }
-            | Entry::DevicesGone { .. } => {}
+            | Entry::DevicesGone { .. }
+            | Entry::ShelfGone { .. } => {}
             Entry::State { room, target } => {
                 self.wake_room(*room);
                 if let Some(target) = target {

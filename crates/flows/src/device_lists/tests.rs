@@ -208,7 +208,8 @@ async fn a_list_is_asked_for_once_and_kept_current_by_what_its_server_tells() {
     assert!(!world.heard(update("D", "1", 7, &[6])));
     assert!(!world.heard(update("D", "1", 7, &[6])));
     assert_eq!(world.query().await, has(&[("B", "1"), ("C", "1"), ("D", "1")]));
-    let deleted = json!({"user_id": BOB, "device_id": "B", "stream_id": 8, "prev_id": [7], "deleted": true});
+    let deleted =
+        json!({"user_id": BOB, "device_id": "B", "stream_id": 8, "prev_id": [7], "deleted": true});
     assert!(!world.heard(deleted));
     assert_eq!(world.query().await, has(&[("C", "1"), ("D", "1")]));
     assert_eq!((world.asked().len(), world.announced()), (0, 3));

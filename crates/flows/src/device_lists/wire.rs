@@ -73,9 +73,8 @@ pub(super) async fn list(
     let path = format!("/_matrix/federation/v1/user/devices/{}", escaped(user.as_str()));
     let (_, body) = peers.fetch(server, &path, patience).await?;
     let List { stream_id, devices, master_key, self_signing_key } = read(&body)?;
-    let key = |key: Option<Box<RawValue>>| {
-        key.and_then(|key| lists::cross_signing_key(user, key.get()))
-    };
+    let key =
+        |key: Option<Box<RawValue>>| key.and_then(|key| lists::cross_signing_key(user, key.get()));
     let devices = devices.into_iter().take(store::remote_lists::DEVICES_MAX);
     let devices = devices.filter_map(|device| {
         let Device { device_id, keys, device_display_name } =

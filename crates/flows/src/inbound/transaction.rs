@@ -104,6 +104,11 @@ impl Inbound {
         write.await.map(drop)
     }
 
+    async fn place(&self, id: &RoomId, origin: &OwnedServerName) -> Reply<Result<Place, String>> {
+        let (id, origin) = (id.to_owned(), origin.clone());
+        self.0.store.read(move |view| place(view, &id, &origin)).await
+    }
+
     /// Takes the events of one room.
     async fn take_room(
         &self,
@@ -112,8 +117,11 @@ impl Inbound {
         pdus: Vec<Box<RawValue>>,
         outcome: &mut BTreeMap<OwnedEventId, Option<String>>,
     ) -> Reply<()> {
-        let (asked, from) = (id.to_owned(), origin.clone());
-        let place = self.0.store.read(move |view| place(view, &asked, &from)).await?;
+        let mut place = self.place(id, origin).await?;
+        let is_elsewhere = place.as_ref().map_or(true, |place| !place.resident);
+        if is_elsewhere && self.0.journeys.arrived(id).await {
+            place = self.place(id, origin).await?;
+        }
         let place = match place {
             Ok(place) => place,
             Err(why) => {
@@ -175,7 +183,7 @@ enum Taken {
     Refused(String),
 }
 
-/// Takes in what can be taken in, and stages what misses something. What follows a staged event misses that one.
+/// Takes in what can be taken in, and stages what misses something, or the word of the room's policy server. What follows a staged event misses that one.
 fn receive_or_stage(
     tx: &mut Tx,
     room: Room,
@@ -185,7 +193,7 @@ fn receive_or_stage(
 ) -> Reply<Vec<Taken>> {
     let mut all = Vec::with_capacity(pdus.len());
     for pdu in pdus {
-        all.push(match received(remote::receive(tx, room, pdu))? {
+        all.push(match received(remote::receive_signed(tx, room, pdu))? {
             Some(taken) => taken,
             None => stage(tx, room, origin, version, pdu)?,
         });
@@ -196,7 +204,7 @@ fn receive_or_stage(
 /// `None`: it cannot be judged yet.
 fn received(outcome: Reply<Outcome>) -> Reply<Option<Taken>> {
     Ok(Some(match outcome {
-        Ok(Outcome::Missing(_)) => return Ok(None),
+        Ok(Outcome::Missing(_) | Outcome::Unsigned) => return Ok(None),
         Ok(Outcome::Known(_) | Outcome::Accepted(_) | Outcome::SoftFailed(..)) => Taken::In,
         Ok(Outcome::Rejected(_, why)) => Taken::Refused(why),
         Err(Error::Refused(refusal)) => Taken::Refused(refusal.message),

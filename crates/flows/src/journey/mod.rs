@@ -224,7 +224,7 @@ fn question() -> Patience {
 }
 
 /// An event for the body of a request.
-fn raw(pdu: &Pdu, version: &RoomVersionId) -> Reply<Box<RawValue>> {
+pub(crate) fn raw(pdu: &Pdu, version: &RoomVersionId) -> Reply<Box<RawValue>> {
     RawValue::from_string(pdu.to_federation(version))
         .map_err(|e| Error::fault(format!("own event: {e}")))
 }

@@ -44,6 +44,19 @@ pub static STALE_LISTS: Keyspace<(String, User), Stale> =
 pub static ABANDONED: Keyspace<(Room,), ()> =
     Keyspace::new(ROOM_TREE, 154, "abandoned", Owned::Each);
 
+/// A user's dehydrated device (MSC3814), if there is one: a device like others, without tokens.
+pub static DEHYDRATED: Keyspace<(User,), Dehydrated> =
+    Keyspace::new(USER_TREE, 143, "dehydrated", Owned::First(Kind::Devices));
+
+/// See [`DEHYDRATED`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dehydrated {
+    /// Its id.
+    pub device: String,
+    /// What another device needs to take it up, encrypted by its user: JSON object text.
+    pub data: String,
+}
+
 /// See [`ONE_TIME_KEYS`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneTimeKey {
@@ -91,4 +104,4 @@ pub struct Stale {
     pub retry: UnixMs,
 }
 
-stored!(OneTimeKey, FallbackKey, RemoteList, Stale);
+stored!(Dehydrated, FallbackKey, OneTimeKey, RemoteList, Stale);

@@ -49,6 +49,7 @@ pub(super) fn all() -> Vec<Sample> {
         destinations(),
         peers(),
         encryption(),
+        backups(),
     ]
     .into_iter()
     .flatten()
@@ -461,6 +462,7 @@ fn encryption() -> Vec<Sample> {
     let (device, algorithm) = (|| text("DEV"), || text("signed_curve25519"));
     let fallback = FallbackKey { id: id(), json: json(), used: true };
     let one_time = OneTimeKey { id: id(), json: json() };
+    let dehydrated = Dehydrated { device: device(), data: text(r#"{"algorithm":"a"}"#) };
     let list = RemoteList {
         version: Some(A),
         asked: 300,
@@ -470,6 +472,7 @@ fn encryption() -> Vec<Sample> {
         self_signing: None,
     };
     vec![
+        sample(&DEHYDRATED, 1, (User(A),), dehydrated),
         sample(&CLAIMED_KEYS, 1, (User(A), device(), B), ()),
         sample(&REMOTE_LISTS, 1, (User(A),), list),
         sample(&REMOTE_LISTS, 2, (User(B),), RemoteList::default()),
@@ -481,6 +484,27 @@ fn encryption() -> Vec<Sample> {
         sample(&FALLBACK_KEYS, 1, (User(A), device(), algorithm()), fallback),
         sample(&CROSS_SIGNING_KEYS, 1, (User(A), 2), text("{}")),
         sample(&SIGNATURES, 1, (User(A), User(B), text("pub"), text("ed25519:usk")), text("sig")),
+    ]
+}
+
+fn backups() -> Vec<Sample> {
+    let backup = Backup {
+        algorithm: text("m.megolm_backup.v1.curve25519-aes-sha2"),
+        auth_data: text(r#"{"public_key":"k"}"#),
+        shelf: A,
+        count: 300,
+        etag: 7,
+    };
+    let key = BackedUpKey {
+        is_verified: true,
+        first_message_index: 300,
+        forwarded_count: 2,
+        json: text(r#"{"session_data":{}}"#),
+    };
+    vec![
+        sample(&BACKUPS, 1, (User(A), B), backup),
+        sample(&BACKUPS_MADE, 1, (User(A),), B),
+        sample(&BACKED_UP_KEYS, 1, (User(A), B, text("!r:b.example"), text("sess")), key),
     ]
 }
 
@@ -510,6 +534,7 @@ fn destinations() -> Vec<Sample> {
         sample(&DEVICE_CHANGES, 1, (User(A), Seq(B)), text("DEV")),
         sample(&SPOKEN_FOR, 1, (Event(A),), ()),
         sample(&HEARD, 1, (server(), B), text("m1")),
+        sample(&DAYS, 1, (20_000,), Seq(A)),
     ]
 }
 
@@ -556,6 +581,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("state.2", Entry::State { room, target: Some(user) }),
         ("outbound", Entry::Outbound { server: text("b.example") }),
         ("signed", Entry::Signed { by: user, of: User(300) }),
+        ("shelf_gone", Entry::ShelfGone { user, shelf: A }),
     ]
 }
 
