@@ -249,11 +249,8 @@ impl Arrival<'_> {
                 ends.push(*end);
             }
         }
-        // One that was missing is followed by what is here already.
-        let followed = tx.has(&GAPS, (self.room, self.pdu.event_id.as_str().to_owned()))?;
-        if !followed || ends.is_empty() {
-            ends.push(self.event);
-        }
+        // Even if something here follows it: that may stand on a state that another server told without it.
+        ends.push(self.event);
         head.extremities = ends;
         if let [_] = head.extremities.as_slice() {
             return Ok(after);

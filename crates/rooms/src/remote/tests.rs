@@ -332,15 +332,3 @@ fn what_is_fetched_later_finds_its_place_in_the_middle() {
     let shown: Vec<_> = ids(world).filter(|id| wanted.contains(id)).collect();
     assert_eq!(shown, wanted);
 }
-
-#[test]
-fn an_event_that_others_follow_already_is_no_end_of_the_graph() {
-    let (three, said) = ahead(3);
-    let (world, room) = (&three.worlds[1], three.rooms[1]);
-    receives(world, room, &said[0]);
-    receives_at(world, room, &said[2]);
-    assert!(matches!(receives(world, room, &said[1]), Outcome::Accepted(_)));
-    let ends = world.read(|view| Ok(room::head(view, room)?.extremities)).unwrap();
-    let ids: Vec<_> = ends.iter().map(|end| pdu(world, &three.id, *end).event_id.clone()).collect();
-    assert_eq!(ids, [said[2].event_id.clone()]);
-}
