@@ -58,7 +58,7 @@ impl Sources for Made {
     }
     fn srv(&self, name: String) -> BoxFuture<'_, Result<Vec<(String, u16)>, Failure>> {
         let found = self.0.lock().srv.get(&name).cloned();
-        Box::pin(async move { found.ok_or_else(|| Failure::Dns(name)) })
+        Box::pin(async move { found.ok_or(Failure::Dns(name)) })
     }
 }
 
