@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.client import PASSWORD, Client, fresh
+from harness.client import PASSWORD, V3, Client, fresh
 from harness.events import Key
 
 from .scene import AS_TOKEN, Ask, Scene
 
 # What is left to other work, by name: these answer 404 `M_UNRECOGNIZED` today.
-ENCRYPTION = {
-    "deleteRoomKeys", "getRoomKeys", "putRoomKeys", "deleteRoomKeysByRoomId", "getRoomKeysByRoomId",
-    "putRoomKeysByRoomId", "deleteRoomKeyBySessionId", "getRoomKeyBySessionId", "putRoomKeyBySessionId",
-    "getRoomKeysVersionCurrent", "postRoomKeysVersion", "deleteRoomKeysVersion", "getRoomKeysVersion",
-    "putRoomKeysVersion",
-}  # fmt: skip
 OAUTH = {"redirectToSSO", "redirectToIdP"}
-MISSING = ENCRYPTION | OAUTH
+MISSING = OAUTH
 # These are answered, by the refusal that the specification has for it: no identity server is trusted, no policy server is
 # here, there is no OAuth 2.0.
 REFUSED = {"bind3PID", "inviteBy3PID", "getWellknownPolicy", "getAuthMetadata"}
@@ -289,6 +283,45 @@ simple(
 )  # fmt: skip
 
 # -- keys --------------------------------------------------------------------------------------------------------
+
+BACKUP = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {"public_key": "k"}}
+BACKED_UP = {"first_message_index": 1, "forwarded_count": 0, "is_verified": True, "session_data": {"mac": "m"}}
+
+
+def backup(s: Scene) -> tuple[Client, str]:
+    """A user with a backup, in which there is one key."""
+    user = s.user()
+    version = user.call("POST", f"{V3}/room_keys/version", BACKUP)["version"]
+    user.call("PUT", f"{V3}/room_keys/keys/!r:x.org/s", BACKED_UP, query={"version": version})
+    return user, version
+
+
+def of_keys(s: Scene, body: object = None, **args: str) -> Ask:
+    user, version = backup(s)
+    return mine(s, user, body, {"version": version}, **args)
+
+
+def of_backup(s: Scene, body: object = None) -> Ask:
+    user, version = backup(s)
+    return mine(s, user, body, version=version)
+
+
+for _verb in ("put", "get", "delete"):
+    _put = _verb == "put"
+    _asks |= {
+        f"{_verb}RoomKeysVersion": lambda s, put=_put: of_backup(s, BACKUP if put else None),
+        f"{_verb}RoomKeys": lambda s, put=_put: of_keys(
+            s, {"rooms": {"!r:x.org": {"sessions": {"t": BACKED_UP}}}} if put else None),
+        f"{_verb}RoomKeysByRoomId": lambda s, put=_put: of_keys(
+            s, {"sessions": {"t": BACKED_UP}} if put else None, roomId="!r:x.org"),
+        f"{_verb}RoomKeyBySessionId": lambda s, put=_put: of_keys(
+            s, BACKED_UP if put else None, roomId="!r:x.org", sessionId="s"),
+    }  # fmt: skip
+
+simple(
+    postRoomKeysVersion=lambda s: mine(s, s.user(), BACKUP),
+    getRoomKeysVersionCurrent=lambda s: mine(s, backup(s)[0]),
+)
 
 
 @_("uploadKeys")

@@ -155,5 +155,4 @@ def test_every_operation_is_asked_or_named_missing(capsys: pytest.CaptureFixture
         done = len(IMPLEMENTED) - len(asks.REFUSED)
         print(f"\nClient-Server API v1.19: {done} of {len(OPERATIONS)} operations implemented")
         print(f"answered by a refusal: {', '.join(sorted(asks.REFUSED))}")
-        print(f"left to encryption: {', '.join(sorted(asks.ENCRYPTION))}")
         print(f"left to OAuth 2.0 and single sign-on: {', '.join(sorted(asks.OAUTH))}")

@@ -79,6 +79,8 @@ class Synapse:
         (self.dir / "log.yaml").write_text(json.dumps(log))
         config: dict[str, Any] = {
             "server_name": self.name,
+            # Clients go where a login tells them to.
+            "public_baseurl": self.base_url,
             "signing_key_path": str(self.dir / "signing.key"),
             "pid_file": str(self.dir / "homeserver.pid"),
             "media_store_path": str(self.dir / "media"),

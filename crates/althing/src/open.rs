@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use protocol::{
+    SigningKey,
     appservice::Appservices,
     encryption::{Required, Requirement},
 };
-use store::Store;
+use ruma::ServerName;
+use store::{Store, copied};
 
 use crate::{
     config::{Config, Durability, Engine, RequiredIn},
@@ -32,7 +34,25 @@ pub(crate) fn store(
     if config.store.engine == Engine::Postgres {
         options.threads *= TRIPS_PER_CORE;
     }
-    Ok(Store::open(engine, options)?)
+    let store = Store::open(engine, options)?;
+    if copied::is_marked(&store)? {
+        copied::settle(&store)?;
+        tracing::info!("this store was restored from a backup: one-time keys are dropped");
+    }
+    Ok(store)
+}
+
+/// Marks the store of a backup as one, so that it knows when it is put in the place of the original.
+pub(crate) fn mark_copy(name: &ServerName, copy: &DataDir) -> Result<(), Failure> {
+    let options = kv_lmdb::Options::default();
+    let engine =
+        kv_lmdb::Lmdb::open(&copy.store(), options).map_err(|e| Failure::Runtime(e.to_string()))?;
+    // Nothing is signed.
+    let key = Arc::new(SigningKey::generate([0; 32], "none")?);
+    let store = Store::open(Arc::new(engine), store::Options::new(name.to_owned(), key))?;
+    let marked = copied::mark(&store);
+    store.close();
+    Ok(marked?)
 }
 
 /// What is required of encryption.

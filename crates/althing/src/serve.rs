@@ -78,10 +78,7 @@ async fn serve(
         store: store.clone(),
         egress: egress.clone(),
         mail: mail.clone(),
-        letters: Letters {
-            base_url: config.base_url(&addresses),
-            delay: Duration::from_secs(config.email.delay.0),
-        },
+        letters: letters(config, &addresses),
     });
     inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
@@ -131,6 +128,12 @@ fn peers(
     let peers = Peers::new(store.clone(), egress.clone(), options);
     store.set_witness(Arc::new(PolicyServers::new(peers.clone())));
     Ok(peers)
+}
+
+/// What letters say, and when they are sent.
+fn letters(config: &Config, addresses: &[String]) -> Letters {
+    let delay = Duration::from_secs(config.email.delay.0);
+    Letters { base_url: config.base_url(addresses), delay }
 }
 
 /// The way to the mail server, if both options are there.
@@ -187,6 +190,7 @@ impl Followers {
         let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
         tasks.push(tokio::spawn(messages));
         tasks.push(tokio::spawn(followers::delayed::run(store.clone(), stop.clone())));
+        tasks.push(tokio::spawn(followers::inboxes::run(store.clone(), stop.clone())));
         for service in bridges.services().all().filter(|service| service.url.is_some()) {
             let (store, bridges) = (store.clone(), bridges.clone());
             let tell =

@@ -15,8 +15,8 @@ pub const INT_MAX: i64 = 9_007_199_254_740_991;
 pub const PROFILE_BYTES_MAX: usize = 65_536;
 /// One key of a profile (spec v1.16, `M_KEY_TOO_LARGE`).
 pub const PROFILE_KEY_BYTES_MAX: usize = 255;
-/// JSON request bodies: the largest event plus room for what a client wraps around it; key backup
-/// and createRoom bodies are larger than an event, so several of them.
+/// JSON request bodies: the largest event plus room for what a client wraps around it; createRoom
+/// bodies are larger than an event, so several of them.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// JSON request bodies of other servers: a transaction has 50 events of the largest size (3 MiB) and 100 EDUs, for which
 /// the spec has no bound.

@@ -4,6 +4,8 @@
 //! application services).
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod keys;
+pub mod lists;
 pub mod published;
 pub mod to_device;

@@ -31,7 +31,7 @@ const KIND_BYTES_MAX: usize = base::limits::ID_BYTES_MAX;
 pub type Messages<T> = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Raw<T>>>;
 
 /// Puts messages into inboxes, and those for users of other servers into the outbox, once for each transaction id. Devices
-/// that do not exist are passed over (spec), and so are users of whom nothing is known here.
+/// that do not exist are passed over (spec), and so are users of this server who do not.
 ///
 /// # Errors
 /// 400 `M_BAD_JSON` for a message that is not an object, 400 `M_INVALID_PARAM` for an event type that is too long, 413
@@ -53,18 +53,22 @@ pub fn send<T>(
     let mut left = MESSAGES_MAX;
     let mut parcels = elsewhere::Parcels::default();
     for (receiver_id, by_device) in messages {
-        let Some(receiver) = user::find(tx, receiver_id)? else { continue };
+        // Of a user elsewhere nothing need be known: who is about to be invited is sent keys before.
         let local = user::is_local(tx, receiver_id);
+        let receiver = if local { user::find(tx, receiver_id)? } else { None };
+        if local && receiver.is_none() {
+            continue;
+        }
         for (device, content) in by_device {
             let content = content.json().get();
             if !protocol::json::is_object(content.as_bytes()) {
                 return Err(Error::bad_json("a message is an object"));
             }
-            if !local {
+            let Some(receiver) = receiver else {
                 left = left.checked_sub(1).ok_or_else(too_many)?;
                 parcels.add(receiver_id, device, content);
                 continue;
-            }
+            };
             let text = event(kind, sender_id, content);
             for device in reached(tx, receiver, device)? {
                 left = left.checked_sub(1).ok_or_else(too_many)?;

@@ -4,6 +4,7 @@
 
 pub mod appservice;
 pub mod device_keys;
+pub mod device_lists;
 pub mod inbound;
 pub mod journey;
 pub mod peers;

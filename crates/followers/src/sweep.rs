@@ -1,10 +1,10 @@
-//! Sweeps what was kept for devices that were deleted.
+//! Sweeps what was kept for devices that were deleted, and the keys of backups that were.
 
 use accounts::device::sweep;
 use base::{Reply, Seq};
-use store::{Tx, follow::Follower, log::Entry};
+use store::{Tx, follow::Follower, key_backup, log::Entry};
 
-/// Transaction ids looked at in one transaction.
+/// Transaction ids or keys looked at in one transaction.
 const AT_ONCE: usize = 500;
 
 pub(crate) struct Sweep;
@@ -15,13 +15,23 @@ impl Follower for Sweep {
     }
 
     fn wants(&self, entry: &Entry) -> bool {
-        matches!(entry, Entry::DevicesGone { .. })
+        matches!(entry, Entry::DevicesGone { .. } | Entry::ShelfGone { .. })
     }
 
     fn step(&self, tx: &mut Tx, _: Seq, entry: &Entry) -> Reply<()> {
-        let Entry::DevicesGone { user, after } = entry else { return Ok(()) };
-        if let Some(after) = sweep(tx, *user, *after, AT_ONCE)? {
-            tx.announce(Entry::DevicesGone { user: *user, after });
+        match entry {
+            Entry::DevicesGone { user, after } => {
+                if let Some(after) = sweep(tx, *user, *after, AT_ONCE)? {
+                    tx.announce(Entry::DevicesGone { user: *user, after });
+                }
+            }
+            Entry::ShelfGone { user, shelf } => {
+                let more = key_backup::sweep(tx, *user, *shelf, AT_ONCE)?;
+                if more {
+                    key_backup::leave(tx, *user, *shelf);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{
-    Error, Reply,
-    limits::{BODY_BYTES_MAX, LONG_POLL_MS_MAX, PEER_BODY_BYTES_MAX},
-};
+use base::{Error, Reply, limits::LONG_POLL_MS_MAX};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
@@ -257,10 +254,7 @@ impl Call {
         }
         let rim = self.rim.clone();
         let mut claim = rim.bodies.claim();
-        let bytes_max = match endpoint.auth {
-            Auth::Server => PEER_BODY_BYTES_MAX,
-            _ => BODY_BYTES_MAX,
-        };
+        let bytes_max = endpoint.body_bytes_max;
         asked.body = read_whole(body, bytes_max, BODY_TIME_MAX, &mut claim).await?;
         if endpoint.group == Group::Login
             && let Some(name) = login_name(&asked.body)

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use base::{Error, Reply};
+use base::{Error, Reply, limits::PEER_BODY_BYTES_MAX};
 use http::Method;
 
 use crate::{
     asked::Args,
-    guests,
+    body, guests,
     handler::{Auth, Route, Routes, Run},
     limits::{self, Group},
     metrics::Meter,
@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) group: Group,
     /// Which path argument names a room; its writers queue by that.
     pub(crate) room: Option<usize>,
+    /// Largest body, unless it is a stream.
+    pub(crate) body_bytes_max: usize,
     /// For clients.
     pub(crate) client: bool,
     /// For other servers.
@@ -121,6 +123,10 @@ fn endpoint(route: Route) -> Endpoint {
         openness: Openness::of(method, &erased),
         group: erased.iter().map(group).find(|g| *g != Group::Other).unwrap_or(Group::Other),
         room: arguments(template).position(|name| matches!(name, "room_id" | "roomId")),
+        body_bytes_max: match route.auth {
+            Auth::Server => PEER_BODY_BYTES_MAX,
+            _ => body::bytes_max(template),
+        },
         client: !is_federation || template == SHARED,
         federation: is_federation,
         meter: Meter::new(route.method.clone(), template),

@@ -49,6 +49,10 @@ pub enum Kind {
     Keys = 130,
     /// The one-time keys and fallback keys of a user's devices.
     OneTimeKeys = 131,
+    /// A user's backups of keys.
+    Backups = 140,
+    /// What is kept of the devices of a user of another server.
+    RemoteLists = 150,
 }
 
 /// Who owns the rows of a keyspace.

@@ -138,6 +138,23 @@ pub enum Entry {
         /// Whose key.
         of: User,
     },
+    /// Backed up keys that no backup has any longer are to be swept.
+    ShelfGone {
+        /// Whose.
+        user: User,
+        /// Where they are.
+        shelf: u64,
+    },
+    /// An event that was there when users of another server came into its room, and that their join does not follow: nobody
+    /// has told that server of it.
+    Beside {
+        /// Where.
+        room: Room,
+        /// The event.
+        event: Event,
+        /// The name of the server.
+        server: String,
+    },
 }
 
 struct Line {

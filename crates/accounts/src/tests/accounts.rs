@@ -1,6 +1,7 @@
 use super::*;
 use crate::{account_data, filter, openid, profile, push_rules};
 use ruma::user_id;
+use store::schema::{BACKUPS, Backup};
 
 #[test]
 fn user_names_follow_the_grammar_and_capitals_are_lowered() {
@@ -98,6 +99,13 @@ fn a_new_password_leaves_devices_that_it_is_told_to_leave() {
     house.prove(&other.access).unwrap();
 }
 
+/// A backup of keys.
+fn backup(tx: &mut Tx, user: base::User) -> Reply<()> {
+    let (algorithm, auth_data) = ("x".to_owned(), "{}".to_owned());
+    tx.put(&BACKUPS, (user, 1), &Backup { algorithm, auth_data, shelf: 1, count: 0, etag: 0 });
+    Ok(())
+}
+
 #[test]
 fn deactivation_ends_everything_but_the_profile() {
     let house = House::new();
@@ -105,7 +113,9 @@ fn deactivation_ends_everything_but_the_profile() {
     let token = house.log_in(user, None, true).tokens.access;
     let openid = house.write(move |tx| openid::issue(tx, user)).unwrap();
     house.prove(&token).unwrap();
+    house.write(move |tx| backup(tx, user)).unwrap();
     house.write(move |tx| account::deactivate(tx, user, false)).unwrap();
+    assert_eq!(house.read(|view| view.get(&BACKUPS, (user, 1))).unwrap(), None);
     assert_eq!(code(house.prove(&token)), "M_UNKNOWN_TOKEN");
     assert!(house.read(|view| device::list(view, user)).unwrap().is_empty());
     assert_eq!(house.read(|view| account::password(view, user)).unwrap(), None);

@@ -66,7 +66,10 @@ impl Inbound {
             self.take_room(&sent.origin, &room, pdus, &mut outcome).await?;
         }
         if !sent.edus.is_empty() {
-            super::edu::take(&self.0.store, &self.0.peers, &sent.origin, sent.edus).await?;
+            let (store, peers) = (&self.0.store, &self.0.peers);
+            if super::edu::take(store, peers, &sent.origin, sent.edus).await? {
+                self.0.lists.wake();
+            }
         }
         self.remember(&sent.origin, sent.id, &outcome).await?;
         Ok(outcome)
@@ -101,6 +104,11 @@ impl Inbound {
         write.await.map(drop)
     }
 
+    async fn place(&self, id: &RoomId, origin: &OwnedServerName) -> Reply<Result<Place, String>> {
+        let (id, origin) = (id.to_owned(), origin.clone());
+        self.0.store.read(move |view| place(view, &id, &origin)).await
+    }
+
     /// Takes the events of one room.
     async fn take_room(
         &self,
@@ -109,8 +117,11 @@ impl Inbound {
         pdus: Vec<Box<RawValue>>,
         outcome: &mut BTreeMap<OwnedEventId, Option<String>>,
     ) -> Reply<()> {
-        let (asked, from) = (id.to_owned(), origin.clone());
-        let place = self.0.store.read(move |view| place(view, &asked, &from)).await?;
+        let mut place = self.place(id, origin).await?;
+        let is_elsewhere = place.as_ref().map_or(true, |place| !place.resident);
+        if is_elsewhere && self.0.journeys.arrived(id).await {
+            place = self.place(id, origin).await?;
+        }
         let place = match place {
             Ok(place) => place,
             Err(why) => {

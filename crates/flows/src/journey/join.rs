@@ -6,7 +6,7 @@ use base::{Error, Event, Reply};
 use protocol::Pdu;
 use rooms::{elsewhere, remote, remote::Outcome};
 use ruma::{
-    OwnedServerName, RoomVersionId, ServerName,
+    OwnedServerName, RoomId, RoomVersionId, ServerName,
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 use serde_json::value::RawValue;
@@ -27,6 +27,8 @@ use crate::peers::{Patience, Said, Unanswered};
 const STATE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Such a state is 50 to 100 MB.
 const STATE_BYTES_MAX: usize = 128 << 20;
+/// What is told of a room waits so long for a join that is under way; whoever tells it does not wait for ever.
+const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// Servers of a room that are remembered while its members are not known.
 const NAMED_SERVERS_MAX: usize = 20_000;
 
@@ -50,6 +52,15 @@ impl Journeys {
         }
         let servers = self.servers(who.user, aim).await?;
         self.try_each(servers, |server| self.join_through(server, who, aim)).await
+    }
+
+    /// Waits, if somebody of this server is on the way into a room (or out of it), until that is over: the other servers
+    /// may tell of the room's events before their answer to the join has come. Says whether there was anything to wait for.
+    pub(crate) async fn arrived(&self, room: &RoomId) -> bool {
+        if !self.0.rooms.is_taken(room.as_str()) {
+            return false;
+        }
+        tokio::time::timeout(ARRIVAL_MAX, self.0.rooms.take(room.as_str())).await.is_ok()
     }
 
     async fn is_resident(&self, aim: &Aim) -> Reply<bool> {

@@ -34,6 +34,12 @@ impl Turns {
         };
         turn.lock_owned().await
     }
+
+    /// Has somebody the key now?
+    pub(super) fn is_taken(&self, key: &str) -> bool {
+        let turn = self.0.lock().get(key).and_then(Weak::upgrade);
+        turn.is_some_and(|turn| turn.try_lock().is_err())
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +49,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_comes_second_waits_and_others_do_not() {
         let turns = Turns::default();
+        assert!(!turns.is_taken("a"));
         let first = turns.take("a").await;
+        assert!(turns.is_taken("a"));
         let _other = turns.take("b").await;
         let second = tokio::time::timeout(std::time::Duration::from_secs(1), turns.take("a"));
         assert!(second.await.is_err());

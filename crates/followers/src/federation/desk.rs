@@ -228,9 +228,11 @@ impl Desk {
         self.inner.lock().slots.get(server).and_then(|slot| slot.row.clone())
     }
 
-    /// Takes note of a row that was read: what it says was acknowledged is not told again.
+    /// Takes note of a row that was read: what it says was acknowledged is not told again, and what it says is being sent is to
+    /// be taken out of it once it was acknowledged.
     pub(super) fn learn(&self, server: &str, row: &Destination) {
         self.with(server, |slot| {
+            slot.written |= row.sending.is_some();
             slot.cursor = slot.cursor.max(row.upto);
             let cursor = slot.cursor;
             slot.list.retain(|item| item.at > cursor);

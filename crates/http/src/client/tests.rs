@@ -134,6 +134,10 @@ async fn scene() -> Scene {
         ("protocol", list(&["none"])),
         ("medium", list(&["email"])),
         ("delayid", list(&["none"])),
+        ("room", list(&["%21none:x"])),
+        ("rendezvous", list(&["none"])),
+        ("sessionid", list(&["none"])),
+        ("version", list(&["1"])),
     ]);
     scene
 }

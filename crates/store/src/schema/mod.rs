@@ -11,6 +11,7 @@ mod encryption;
 mod federation;
 #[cfg(test)]
 mod golden;
+mod key_backup;
 mod media;
 mod moderation;
 mod peers;
@@ -25,6 +26,7 @@ pub use authority::*;
 pub use destinations::*;
 pub use encryption::*;
 pub use federation::*;
+pub use key_backup::*;
 pub use media::*;
 pub use moderation::*;
 pub use peers::*;

@@ -3,6 +3,7 @@
 mod account_data;
 mod cross_signing;
 mod deactivate;
+mod dehydrated_device;
 mod devices;
 mod discovery;
 mod fallback;
@@ -18,6 +19,7 @@ mod push_rules;
 mod pushers;
 mod register;
 mod request_token;
+mod room_keys;
 mod session;
 mod shared_secret;
 mod tags;
@@ -66,6 +68,8 @@ pub(crate) fn routes() -> Routes {
         .and(to_device::routes())
         .and(keys::routes())
         .and(cross_signing::routes())
+        .and(room_keys::routes())
+        .and(dehydrated_device::routes())
         .and(voip::routes())
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Declared {
     sentence: String,
 }
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     include_str!("../mod.rs"),
     include_str!("../room.rs"),
     include_str!("../account.rs"),
@@ -30,6 +30,7 @@ const SOURCES: [&str; 14] = [
     include_str!("../peers.rs"),
     include_str!("../destinations.rs"),
     include_str!("../encryption.rs"),
+    include_str!("../key_backup.rs"),
 ];
 
 /// Every file of the schema but the golden test.

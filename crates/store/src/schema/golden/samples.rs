@@ -1,5 +1,7 @@
 //! One row of every keyspace, or several where a value has several forms; every kind of log entry.
 
+mod encryption;
+
 use base::{Event, Room, Seq, UnixMs, User};
 
 use super::{super::*, Sample, sample};
@@ -48,7 +50,8 @@ pub(super) fn all() -> Vec<Sample> {
         federation(),
         destinations(),
         peers(),
-        encryption(),
+        encryption::keys(),
+        encryption::backups(),
     ]
     .into_iter()
     .flatten()
@@ -456,20 +459,6 @@ fn federation() -> Vec<Sample> {
     ]
 }
 
-fn encryption() -> Vec<Sample> {
-    let (id, json) = (|| text("AAAAHg"), || text(r#"{"key":"k"}"#));
-    let (device, algorithm) = (|| text("DEV"), || text("signed_curve25519"));
-    let fallback = FallbackKey { id: id(), json: json(), used: true };
-    let one_time = OneTimeKey { id: id(), json: json() };
-    vec![
-        sample(&DEVICE_KEYS, 1, (User(A), device()), text("{}")),
-        sample(&ONE_TIME_KEYS, 1, (User(A), device(), algorithm(), B), one_time),
-        sample(&FALLBACK_KEYS, 1, (User(A), device(), algorithm()), fallback),
-        sample(&CROSS_SIGNING_KEYS, 1, (User(A), 2), text("{}")),
-        sample(&SIGNATURES, 1, (User(A), User(B), text("pub"), text("ed25519:usk")), text("sig")),
-    ]
-}
-
 fn destinations() -> Vec<Sample> {
     let server = || text("b.example");
     let parcel = Parcel {
@@ -543,6 +532,8 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("state.2", Entry::State { room, target: Some(user) }),
         ("outbound", Entry::Outbound { server: text("b.example") }),
         ("signed", Entry::Signed { by: user, of: User(300) }),
+        ("shelf_gone", Entry::ShelfGone { user, shelf: A }),
+        ("beside", Entry::Beside { room, event: Event(B), server: text("b.example") }),
     ]
 }
 
