@@ -61,9 +61,7 @@ async fn serve(
     let hasher = Hasher::start(Cost::OWASP)?;
     let media = Library::new(store.clone(), Blobs::open(&data.media())?);
     let egress = Egress::new(outward::egress(config))?;
-    let peers =
-        Peers::new(store.clone(), egress.clone(), outward::peers(config, data.retired_keys()?));
-    store.set_witness(Arc::new(PolicyServers::new(peers.clone())));
+    let peers = peers(config, data, store, &egress)?;
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
@@ -117,6 +115,19 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Other servers. What is written may ask them as policy servers.
+fn peers(
+    config: &Config,
+    data: &DataDir,
+    store: &Store,
+    egress: &Egress,
+) -> Result<Peers, Failure> {
+    let options = outward::peers(config, data.retired_keys()?);
+    let peers = Peers::new(store.clone(), egress.clone(), options);
+    store.set_witness(Arc::new(PolicyServers::new(peers.clone())));
+    Ok(peers)
 }
 
 /// What letters say, and when they are sent.

@@ -143,7 +143,7 @@ fn check_acceptable(tx: &Tx, room: Room, sender: User, pdu: &Pdu) -> Reply<()> {
 /// The event with what the room's policy server signed of it.
 fn with_word(tx: &Tx, version: &RoomVersionId, server: &PolicyServer, pdu: &Pdu) -> Reply<Pdu> {
     match policy_server::own(tx, version, server, pdu)? {
-        Word::Signed(pdu) => Ok(pdu),
+        Word::Signed(pdu) => Ok(*pdu),
         Word::Refused(why) => Err(why),
         Word::Awaited => Err(Tx::patience()),
     }

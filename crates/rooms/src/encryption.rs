@@ -26,7 +26,7 @@ pub(crate) fn check(
     let house = view.encryption();
     match state_key {
         None if house.refuse_plaintext && encryption::is_secret(kind) => {
-            let exempt = || Ok::<_, Error>(house.exempts(&*user::id(view, sender)?));
+            let exempt = || Ok::<_, Error>(house.exempts(&user::id(view, sender)?));
             if !is_encrypted(view, state)? || exempt()? {
                 return Ok(());
             }

@@ -38,7 +38,7 @@ pub(crate) fn of(view: &View, room: Room, root: Root) -> Reply<Option<PolicyServ
 /// What a policy server says of an event.
 pub(crate) enum Word {
     /// It recommends it: the event with its signature.
-    Signed(Pdu),
+    Signed(Box<Pdu>),
     /// It does not; what a client is told.
     Refused(Error),
     /// It is being asked. What is returned now is seen by nobody.
@@ -86,7 +86,7 @@ fn word(
                 let mut signed = question.pdu.clone();
                 signed.take_policy_signature(version, &server.name, &signature)?;
                 if server.has_signed(version, &signed) {
-                    Word::Signed(signed)
+                    Word::Signed(Box::new(signed))
                 } else {
                     let text = "the signature of the room's policy server does not hold";
                     Word::Refused(Error::forbidden(text))

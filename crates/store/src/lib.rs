@@ -39,6 +39,7 @@ pub mod user;
 mod value;
 mod view;
 pub mod witness;
+mod work;
 
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ pub use typing::Typing;
 pub use value::Value;
 pub use view::{Announced, CacheSpace, Tx, View};
 
-use witness::{Asked, Rounds, Witness};
+use witness::{Rounds, Witness};
+use work::{Work, settle};
 
 /// Where "now" comes from: the wall clock, or a simulator's.
 pub type Now = Arc<dyn Fn() -> UnixMs + Send + Sync>;
@@ -489,40 +491,6 @@ impl Drop for Present {
     fn drop(&mut self) {
         let (shared, tenant) = (&self.store.shared, self.store.tenant);
         shared.presence.end((tenant, self.user), &self.device, self.store.now());
-    }
-}
-
-/// A transaction that is being done: its function, what that returned last, and what it has asked.
-struct Work<F, T> {
-    f: F,
-    reply: Option<Reply<T>>,
-    asked: Asked,
-}
-
-impl<T, F: FnMut(&mut Tx) -> Reply<T>> Work<F, T> {
-    fn new(f: F, possible: bool) -> Arc<Mutex<Work<F, T>>> {
-        let asked = Asked { possible, ..Asked::default() };
-        Arc::new(Mutex::new(Work { f, reply: None, asked }))
-    }
-
-    /// Runs it once; says whether what it wrote is to be kept.
-    fn run(&mut self, tx: &mut Tx) -> bool {
-        self.reply = None;
-        self.asked.wanted.clear();
-        tx.asked.swap(&std::cell::RefCell::new(std::mem::take(&mut self.asked)));
-        let reply = (self.f)(tx);
-        self.asked = tx.asked.take();
-        let keep = reply.is_ok() && self.asked.wanted.is_empty();
-        self.reply = Some(reply);
-        keep
-    }
-}
-
-fn settle<F, T>(outcome: Result<Seq, Fault>, work: &Mutex<Work<F, T>>) -> Reply<Written<T>> {
-    let seq = outcome?;
-    match work.lock().reply.take() {
-        Some(reply) => reply.map(|value| Written { value, seq }),
-        None => Err(Error::fault("a transaction panicked")),
     }
 }
 

@@ -275,3 +275,6 @@ fn held(headers: &HeaderMap, now: SystemTime) -> Duration {
     };
     told.unwrap_or(HELD_DEFAULT).clamp(HELD_MIN, HELD_MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -432,3 +432,6 @@ pub(super) fn needed_now(
 ) -> BTreeMap<OwnedServerName, Need> {
     BTreeMap::from([(server.to_owned(), Need::from([(key_id.to_owned(), now)]))])
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,6 @@ fn a_room_uses_a_policy_server_that_is_named_has_a_key_and_is_in_it() {
     assert_eq!(world.send(alice, &id, "m.room.message", json!({})), Err(refused));
     assert_eq!(world.set(alice, &id, "m.room.topic", "", json!({})), Err(refused));
     assert_eq!(world.set(alice, &id, POLICY, "other", json!({})), Err(refused));
-    // By redacting it, a room is rid of it as well, if it had been allowed to.
     world.set(alice, &id, POLICY, "", json!({})).unwrap();
     world.say(alice, &id, "free");
 }

@@ -112,7 +112,7 @@ fn take(tx: &mut Tx, room: Room, pdu: &Pdu, said: Option<&[Event]>, ask: bool) -
         }
     }
     let number = record::number(tx)?;
-    let pdu = signed.as_ref().unwrap_or(pdu);
+    let pdu = signed.as_deref().unwrap_or(pdu);
     let arrival = Arrival { room, pdu, event: known.unwrap_or(number), known: known.is_some() };
     match refused {
         Some(judged) => arrival.put_aside(tx, before, judged),
