@@ -80,10 +80,7 @@ async fn serve(
         store: store.clone(),
         egress: egress.clone(),
         mail: mail.clone(),
-        letters: Letters {
-            base_url: config.base_url(&addresses),
-            delay: Duration::from_secs(config.email.delay.0),
-        },
+        letters: letters(config, &addresses),
     });
     inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
@@ -120,6 +117,12 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What letters say, and when they are sent.
+fn letters(config: &Config, addresses: &[String]) -> Letters {
+    let delay = Duration::from_secs(config.email.delay.0);
+    Letters { base_url: config.base_url(addresses), delay }
 }
 
 /// The way to the mail server, if both options are there.

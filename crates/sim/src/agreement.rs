@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use base::{Reply, Room};
+use base::{Event, Reply, Room};
 use ruma::{EventId, RoomId, UserId};
 use serde_json::Value;
 use store::{
@@ -143,14 +143,7 @@ fn between(
             missing.push(format!("{event_id} of {name} never came to {other}"));
         }
         // What was kept from it comes without its content, where events that it may have build on it.
-        let in_full = match has {
-            Some(event) => to.read_here(|view| {
-                let content: Value =
-                    serde_json::from_str(event::load(view, event)?.content()).unwrap_or_default();
-                Ok(content["body"].is_string())
-            })?,
-            None => false,
-        };
+        let in_full = has.map_or(Ok(false), |event| has_content(to, event))?;
         let may = |it: &Standing| it.may(joins_later);
         // Where servers parted, another may have told it, by what that one knew.
         if own
@@ -165,6 +158,15 @@ fn between(
         }
     }
     Ok(broken)
+}
+
+/// Is the content of a message there?
+fn has_content(at: &Store, event: Event) -> Reply<bool> {
+    at.read_here(|view| {
+        let content: Value =
+            serde_json::from_str(event::load(view, event)?.content()).unwrap_or_default();
+        Ok(content["body"].is_string())
+    })
 }
 
 /// The event with which a server came into a room again after all its users had left, as it knows it itself.

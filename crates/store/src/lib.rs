@@ -40,7 +40,7 @@ mod value;
 mod view;
 pub mod witness;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base::{Error, Fault, Reply, Room, Seq, UnixMs, User};
 use kv::Engine;
@@ -145,7 +145,7 @@ impl Shared {
     ) {
         COMMITTING.set(true);
         self.committer.submit(batch, tell, || {
-            if let Err(e) = take_in_new(self) {
+            if let Err(e) = tail::take_in_new(self) {
                 tracing::error!(error = %e, "cannot read the log");
             }
         });
@@ -238,7 +238,7 @@ impl Store {
             // A thread of its own, so this small executor may park it.
             futures_block(hinted.changed()).is_ok()
         };
-        spawn_tail(weak, wait)
+        tail::spawn(weak, wait)
     }
 
     /// The name of this server.
@@ -548,54 +548,6 @@ const CLAIM_ATTEMPTS_MAX: usize = 100;
 thread_local! {
     /// Is this thread inside a commit?
     static COMMITTING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Log entries read at once by the tail.
-const TAIL_BATCH: usize = 4_096;
-/// After a failed read of the log, so that a dead database is not asked in a tight loop.
-const TAIL_RETRY: Duration = Duration::from_millis(200);
-
-fn spawn_tail(
-    weak: std::sync::Weak<Shared>,
-    mut wait: impl FnMut() -> bool + Send + 'static,
-) -> Reply<()> {
-    let work = move || {
-        while wait() {
-            let Some(shared) = weak.upgrade() else { return };
-            if let Err(e) = take_in_new(&shared) {
-                tracing::error!(error = %e, "cannot read the log");
-                std::thread::sleep(TAIL_RETRY);
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("tail".into())
-        .spawn(work)
-        .map(drop)
-        .map_err(|e| Error::fault(format!("cannot start a thread: {e}")))
-}
-
-fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
-    let _one_at_a_time = shared.tailing.lock();
-    loop {
-        let snapshot = shared.engine.snapshot()?;
-        let (known, head) = (shared.tail.head(), snapshot.head());
-        if head <= known {
-            return Ok(());
-        }
-        let rows = snapshot.scan(
-            kv::Tree::LOG,
-            &known.next().0.to_be_bytes(),
-            &head.next().0.to_be_bytes(),
-            Direction::Forward,
-            TAIL_BATCH,
-        )?;
-        let entries = rows.iter().map(|(k, v)| log::read(k, v)).collect::<Reply<Vec<_>>>()?;
-        if entries.is_empty() {
-            return Err(Error::fault(format!("the log ends at {known}, before its head {head}")));
-        }
-        shared.tail.take_in(entries);
-    }
 }
 
 /// Waits for a future on this thread.

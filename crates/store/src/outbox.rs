@@ -1,7 +1,7 @@
 //! What waits for other servers and is no event (spec: Server-Server API, "Send-to-device messaging"), and which events of
 //! others this server tells of.
 
-use base::{Event, Reply, Seq, UnixMs};
+use base::{Event, Reply, Room, Seq, UnixMs};
 use kv::Direction;
 
 use crate::{
@@ -103,6 +103,12 @@ pub fn drop_upto(tx: &mut Tx, server: &str, upto: Seq, most: usize) -> Reply<usi
 /// user in (`send_join`, `send_leave`, `send_knock`). To be called in the transaction that takes the event in.
 pub fn speak_for(tx: &mut Tx, event: Event) {
     tx.put_new(&SPOKEN_FOR, (event,), &());
+}
+
+/// Tells a server that has just come into a room of an event there that the join does not follow. To be called in the
+/// transaction that takes the join in.
+pub fn tell_beside(tx: &mut Tx, room: Room, event: Event, server: &str) {
+    tx.announce(Entry::Beside { room, event, server: server.to_owned() });
 }
 
 /// See [`speak_for`].

@@ -182,6 +182,7 @@ impl Router {
                     News::Event { room, .. } => {
                         full || moved.get(room).is_some_and(|last| *last > at)
                     }
+                    News::Beside { .. } => true,
                     _ => false,
                 };
                 out.push((Item { at, news: Arc::new(news), late }, audience));

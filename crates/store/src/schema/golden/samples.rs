@@ -533,6 +533,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("outbound", Entry::Outbound { server: text("b.example") }),
         ("signed", Entry::Signed { by: user, of: User(300) }),
         ("shelf_gone", Entry::ShelfGone { user, shelf: A }),
+        ("beside", Entry::Beside { room, event: Event(B), server: text("b.example") }),
     ]
 }
 
