@@ -2,16 +2,23 @@
 //! position, over random histories (spec: "End-to-End Encryption", `device_lists`, and the note about new shared rooms).
 #![expect(clippy::unwrap_used, reason = "an oracle: failing loudly is its purpose")]
 
-mod deeds;
-
 use std::collections::BTreeSet;
 
 use base::{Reply, Room, Seq, User};
-use deeds::{ROOMS, USERS, cases};
 use proptest::prelude::*;
 use store::{View, device_changes, event, log::Entry};
 use sync::device_lists::DeviceLists;
 use testkit::{Op, World};
+
+const USERS: usize = 4;
+const ROOMS: usize = 3;
+
+/// How many cases, unless `SYNC_ORACLE_CASES` says.
+fn cases(default: u32) -> ProptestConfig {
+    let asked = std::env::var("SYNC_ORACLE_CASES").ok().and_then(|n| n.parse().ok());
+    let failure_persistence = None;
+    ProptestConfig { failure_persistence, ..ProptestConfig::with_cases(asked.unwrap_or(default)) }
+}
 
 /// Deeds beside those of the world.
 #[derive(Clone, Debug)]

@@ -37,7 +37,7 @@ pub(super) async fn query(
         };
         let (master, self_signing) = (key(&mut masters), key(&mut self_signing));
         let devices = devices.into_iter().filter_map(|(device, keys)| {
-            let name = keys["unsigned"]["device_display_name"].as_str();
+            let name = keys.pointer("/unsigned/device_display_name").and_then(Value::as_str);
             let read = lists::device(user, &device, &keys.to_string(), name)?;
             Some((device, read))
         });
