@@ -142,7 +142,8 @@ pub async fn attach(device: &Device, args: &Value) -> Result<Value> {
 pub async fn fetch(device: &Device, args: &Value) -> Result<Value> {
     let (room, id) = (device.room(args).await?, EventId::parse(word(args, "event")?)?);
     let file = until("the attachment", async || {
-        let event = insist(async || room.event(&id, None).await).await?;
+        // It may not have come yet.
+        let Ok(event) = room.event(&id, None).await else { return Ok(None) };
         Ok(message(&event)?.and_then(|content| match content.msgtype {
             MessageType::File(file) => Some(file),
             _ => None,
