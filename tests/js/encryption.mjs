@@ -138,6 +138,7 @@ class Device {
 
     async recover({ key }) {
         this.recoveryKey = decodeRecoveryKey(key);
+        await until("the own identity", () => this.crypto.userHasCrossSigningKeys(this.session.user_id, true));
         await this.crypto.bootstrapCrossSigning({});
         await this.crypto.loadSessionBackupPrivateKeyFromSecretStorage();
         await this.crypto.checkKeyBackupAndEnable();
