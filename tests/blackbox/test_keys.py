@@ -207,3 +207,72 @@ def test_whom_a_user_trusts_is_seen_by_that_user_only(alice, bob):
     assert bob.user in changed(alice.sync()) and changed(bob.sync()) == []
     assert alice.user in query(alice, bob.user)["master_keys"][bob.user]["signatures"]
     assert "signatures" not in query(bob, bob.user)["master_keys"][bob.user]
+
+
+def test_a_device_is_not_named_like_a_cross_signing_key(alice):
+    """Spec: `device_id` of `POST /login`."""
+    identity = Identity(alice)
+    assert identity.upload().status == 200
+    for usage in identity.keys:
+        body = password_login(alice.user, PASSWORD, device_id=identity.keys[usage].public)
+        answer = alice.raw("POST", f"{V3}/login", body)
+        assert (answer.status, answer.errcode) == (400, "M_INVALID_PARAM"), answer
+
+
+def test_a_cross_signing_key_is_not_named_like_a_device(alice):
+    identity = Identity(alice)
+    alice.login(device_id=identity.keys["self_signing"].public)
+    answer = identity.upload()
+    assert (answer.status, answer.errcode) == (403, "M_FORBIDDEN"), answer
+
+
+def test_keys_without_a_master_key_are_refused(alice):
+    body = {"self_signing_key": Identity(alice).object("self_signing")}
+    answer = alice.raw("POST", f"{V3}/keys/device_signing/upload", body)
+    assert (answer.status, answer.errcode) == (400, "M_MISSING_PARAM"), answer
+
+
+def test_signatures_that_do_not_hold_are_refused_one_by_one(alice, bob):
+    mine, theirs = Identity(alice), Identity(bob)
+    keys = device_keys(alice)
+    upload(alice, device_keys=keys), upload(bob, device_keys=device_keys(bob))
+    mine.upload(), theirs.upload()
+    good = mine.keys["self_signing"].sign(copy.deepcopy(keys), alice.user)
+    forged = theirs.keys["self_signing"].sign(copy.deepcopy(keys), alice.user)
+    changed_keys = mine.keys["self_signing"].sign({**copy.deepcopy(keys), "algorithms": []}, alice.user)
+    for wrong, code in ((forged, "M_INVALID_SIGNATURE"), (changed_keys, "M_INVALID_PARAM")):
+        body = {alice.user: {alice.device: wrong, "NOSUCH": good}}
+        failures = alice.call("POST", f"{V3}/keys/signatures/upload", body)["failures"][alice.user]
+        assert (failures[alice.device]["errcode"], failures["NOSUCH"]["errcode"]) == (code, "M_NOT_FOUND")
+    # Nobody signs another's devices: only their master key.
+    device = query(alice, bob.user)["device_keys"][bob.user][bob.device]
+    signed = mine.keys["user_signing"].sign({k: v for k, v in device.items() if k != "unsigned"}, alice.user)
+    assert bob.device in sign(alice, bob.user, bob.device, signed)[bob.user]
+    assert alice.user not in query(alice, bob.user)["device_keys"][bob.user][bob.device]["signatures"]
+    found = query(bob, alice.user)["device_keys"][alice.user][alice.device]
+    assert found["signatures"] == keys["signatures"]
+
+
+def test_signatures_on_the_own_master_key_are_seen_by_everyone(alice, bob):
+    identity, keys = Identity(alice), device_keys(alice)
+    upload(alice, device_keys=keys)
+    identity.upload()
+    key = Key(alice.device)
+    other = key.sign(identity.object("master"), alice.user)
+    name = identity.keys["master"].public
+    # A key of the same name that is not the device's.
+    assert sign(alice, alice.user, name, other)[alice.user][name]["errcode"] == "M_INVALID_SIGNATURE"
+    assert "signatures" not in query(bob, alice.user)["master_keys"][alice.user]
+
+
+def test_devices_without_a_key_left_are_counted(make_server):
+    server = make_server()
+    alice, bob = Client.register(server), Client.register(server)
+    upload(bob, device_keys=device_keys(bob))
+    assert claim(alice, bob) is None
+    fallback = {f"{USUAL}:fall": {"key": "f" * 43, "fallback": True, "signatures": {}}}
+    upload(bob, fallback_keys=fallback)
+    assert claim(alice, bob) == f"{USUAL}:fall"
+    lines = server.wire.request("GET", "/metrics").body.decode().splitlines()
+    for what in ("given", "none"):
+        assert f'althing_one_time_keys_exhausted_total{{fallback="{what}"}} 1' in lines

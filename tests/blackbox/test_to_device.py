@@ -106,3 +106,41 @@ def test_messages_outlive_a_restart(make_server):
     send(alice, "m.test", {bob.user: {bob.device: {"n": 1}}})
     server.restart()
     assert numbers(bob.sync()) == [1]
+
+
+def test_messages_come_exactly_once_for_each_acknowledgement_through_kill_9(make_server):
+    server = make_server()
+    alice, bob = Client.register(server), Client.register(server)
+    start = bob.sync()["next_batch"]
+    for n in range(150):
+        send(alice, "m.test", {bob.user: {bob.device: {"n": n}}})
+    first = bob.sync(since=start)
+    server.kill9()
+    server.start()
+    # Not acknowledged: told again, the same.
+    again = bob.sync(since=start)
+    assert numbers(again) == numbers(first) == list(range(100))
+    rest = bob.sync(since=again["next_batch"])
+    assert numbers(rest) == list(range(100, 150))
+    server.kill9()
+    server.start()
+    # What was acknowledged never comes again, not even to a client that begins anew.
+    assert numbers(bob.sync(since=None)) == list(range(100, 150))
+    end = bob.sync(since=rest["next_batch"])
+    assert numbers(end) == []
+    server.kill9()
+    server.start()
+    assert numbers(bob.sync(since=None)) == []
+
+
+def test_what_is_for_nobody_or_named_too_long_reaches_nobody(alice, bob):
+    bob.sync()
+    messages = {bob.user: {f"D{n}": {"n": n} for n in range(3)}}
+    for n in range(10_001):
+        messages[f"@u{n}:{alice.server_name}"] = {"*": {"n": n}}
+    # Users who do not exist are passed over, however many.
+    send(alice, "m.test", messages)
+    kind = "m." + "x" * 300
+    answer = alice.raw("PUT", path(f"{V3}/sendToDevice", kind, "1"), {"messages": {bob.user: {"*": {"n": 1}}}})
+    assert (answer.status, answer.errcode) == (400, "M_INVALID_PARAM"), answer
+    assert numbers(bob.sync()) == []

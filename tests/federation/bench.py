@@ -18,6 +18,7 @@ from harness.wire import path
 EVENTS = int(os.environ.get("ALTHING_BENCH_EVENTS", "10000"))
 SERVERS = int(os.environ.get("ALTHING_BENCH_SERVERS", "100"))
 MEMBERS = int(os.environ.get("ALTHING_BENCH_MEMBERS", "50000"))
+HOME = os.environ.get("ALTHING_BENCH_HOME", "althing")
 MESSAGES = 50
 BATCH = 50
 WAIT_S = 600.0
@@ -140,7 +141,7 @@ def main(words: list[str]) -> int:
     for word in words or known:
         federation = Federation()
         try:
-            known[word](federation, federation.subject())
+            known[word](federation, federation.synapse() if HOME == "synapse" else federation.subject())
         finally:
             federation.stop()
     return 0

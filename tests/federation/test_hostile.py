@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from harness.client import Client, fresh
+from harness.client import V3, Client, fresh
 from harness.events import Event, Key, canonical, content_hash, cosigned, id_of, signed
 from harness.federation import Federation, eventually
-from harness.peer import DAY_MS, V1, Asked, Peer, now_ms
+from harness.peer import DAY_MS, V1, V2, Asked, Peer, now_ms
 from harness.wire import path
 from hostile import MIB, Siege
 
@@ -354,6 +355,26 @@ def test_events_for_rooms_that_were_left_or_never_joined_are_not_taken(siege: Si
     texts = [e["event_id"] for e in siege.alice.history(room.id, "b")]
     assert id_of(event, "11") not in texts
     assert siege.alice.raw("GET", siege.alice.room_call(strange.id, "state")).status in (403, 404)
+
+
+def test_what_is_told_of_a_room_before_the_answer_to_the_join_has_come_is_taken(siege: Siege) -> None:
+    peer = siege.peer
+    room = peer.create_room("11", siege.mallory)
+    told: list[Event] = []
+
+    def let_in_and_go_on(asked: Asked) -> Any:
+        answer = room.answer(peer, asked)
+        told.append(siege.message(room, "welcome"))
+        room.add(told[0])
+        news = threading.Thread(target=peer.tell, args=(siege.home, told[0]))
+        news.start()
+        # Long enough for a refusal to come back; who waits for the join to end is waited for no longer.
+        news.join(2)
+        return answer
+
+    peer.on("PUT", f"{V2}/send_join", let_in_and_go_on)
+    siege.alice.call("POST", path(f"{V3}/join", room.id), {}, query={"via": peer.name, "server_name": peer.name})
+    siege.arrives(room, told[0])
 
 
 # -- transactions ------------------------------------------------------------------------------------------

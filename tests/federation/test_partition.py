@@ -1,6 +1,6 @@
 """Three servers of two makes in one room: cut off in turn, and healed, they hold the same events and the same state.
 
-`ALTHING_TEST_APART` says how many events are sent during each cut (default 1000).
+`ALTHING_TEST_APART` says how many events are sent during each cut (default 500).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.server import Server
 
 pytestmark = [pytest.mark.own_server, pytest.mark.timeout(900)]
 
-APART = int(os.environ.get("ALTHING_TEST_APART", "1000"))
+APART = int(os.environ.get("ALTHING_TEST_APART", "500"))
 HEALED_S = 240.0
 
 

@@ -179,8 +179,8 @@ fn own(view: &View, user: User) -> Reply<Account> {
     view.get(&ACCOUNTS, (user,))?.ok_or_else(|| Error::not_found("There is no such account."))
 }
 
-/// Sets a password. With `logout_devices`, every device but `keep` is deleted, and every token but the one of `keep`
-/// (spec: POST /account/password).
+/// Sets a password. With `logout_devices`, every device that somebody is logged in on but `keep` is deleted, and every token
+/// but the one of `keep` (spec: POST /account/password).
 ///
 /// # Errors
 /// Faults only.
@@ -195,7 +195,7 @@ pub fn set_password(
     account.password = Some(password);
     tx.put(&ACCOUNTS, (user,), &account);
     if logout_devices {
-        device::delete_all(tx, user, keep.map(|(device, _)| device))?;
+        device::log_out(tx, user, keep.map(|(device, _)| device))?;
         if let Some((device, token)) = keep {
             session::end_tokens(tx, user, device, Some(token))?;
         }
@@ -214,7 +214,7 @@ pub fn deactivate(tx: &mut Tx, user: User, erase: bool) -> Reply<()> {
     account.deactivated = true;
     account.erased |= erase;
     tx.put(&ACCOUNTS, (user,), &account);
-    device::delete_all(tx, user, None)?;
+    device::delete_all(tx, user)?;
     device_keys::end_of_account(tx, user)?;
     key_backup::end_of_account(tx, user)?;
     openid::end_all(tx, user)?;

@@ -6,7 +6,7 @@ use base::{Error, Reply, User};
 use store::{
     Direction, Tx, View, device_changes, device_keys, inbox,
     log::Entry,
-    schema::{DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
+    schema::{CROSS_SIGNING_KEYS, DEHYDRATED, DEVICES, Device, Done, SEEN, SENT, Seen, TXNS},
 };
 
 use crate::{
@@ -70,6 +70,7 @@ pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
         if let Some(name) = &login.display_name {
             check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
         }
+        check_is_no_key(tx, user, &device)?;
         make_room(tx, user)?;
         let display_name = login.display_name.clone();
         tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
@@ -77,6 +78,26 @@ pub fn log_in(tx: &mut Tx, user: User, login: &Login) -> Reply<LoggedIn> {
     }
     let tokens = session::issue(tx, user, &device, login.refreshable);
     Ok(LoggedIn { device, tokens })
+}
+
+/// A device is not named like one of the user's cross-signing keys (spec: `device_id` of `POST /login`): a signature's name
+/// would not say which of the two made it.
+fn check_is_no_key(tx: &Tx, user: User, id: &str) -> Reply<()> {
+    #[derive(serde::Deserialize)]
+    struct Key {
+        keys: std::collections::BTreeMap<String, String>,
+    }
+    let rows: Vec<((User, u8), String)> =
+        tx.under(&CROSS_SIGNING_KEYS, (user,), usize::from(u8::MAX))?;
+    for (_, text) in rows {
+        let key: Key = serde_json::from_str(&text)
+            .map_err(|e| Error::fault(format!("a cross-signing key is no JSON: {e}")))?;
+        if key.keys.values().any(|public| public == id) {
+            let text = "A device id must not be that of a cross-signing key.";
+            return Err(Error::invalid_param(text));
+        }
+    }
+    Ok(())
 }
 
 fn make_room(tx: &mut Tx, user: User) -> Reply<()> {
@@ -154,14 +175,22 @@ pub fn create_or_rename(
         rename(tx, user, id, display_name)?;
         return Ok(false);
     }
+    make(tx, user, id, display_name)?;
+    Ok(true)
+}
+
+/// Makes a device without tokens, of which it is known that it is not there.
+pub(crate) fn make(tx: &mut Tx, user: User, id: &str, display_name: Option<&str>) -> Reply<()> {
+    check_name("A device id", id)?;
     if let Some(name) = display_name {
         check_length("A device name", name, DISPLAY_NAME_CHARS_MAX)?;
     }
+    check_is_no_key(tx, user, id)?;
     make_room(tx, user)?;
     let display_name = display_name.map(str::to_owned);
-    tx.put(&DEVICES, key, &Device { display_name, created: tx.now() });
+    tx.put(&DEVICES, (user, id.to_owned()), &Device { display_name, created: tx.now() });
     device_changes::announce(tx, user, id);
-    Ok(true)
+    Ok(())
 }
 
 /// Is this one of a user's devices?
@@ -209,14 +238,28 @@ pub fn delete<S: AsRef<str>>(tx: &mut Tx, user: User, ids: &[S]) -> Reply<()> {
     Ok(())
 }
 
-/// Deletes all devices but `keep`.
+/// Deletes all devices.
 ///
 /// # Errors
 /// Faults only.
-pub fn delete_all(tx: &mut Tx, user: User, keep: Option<&str>) -> Reply<()> {
+pub fn delete_all(tx: &mut Tx, user: User) -> Reply<()> {
+    delete_but(tx, user, &[])
+}
+
+/// Deletes the devices that somebody is logged in on but `keep`: not the dehydrated one.
+///
+/// # Errors
+/// Faults only.
+pub(crate) fn log_out(tx: &mut Tx, user: User, keep: Option<&str>) -> Reply<()> {
+    let dehydrated = tx.get(&DEHYDRATED, (user,))?.map(|dehydrated| dehydrated.device);
+    let keep: Vec<&str> = keep.into_iter().chain(dehydrated.as_deref()).collect();
+    delete_but(tx, user, &keep)
+}
+
+fn delete_but(tx: &mut Tx, user: User, keep: &[&str]) -> Reply<()> {
     let devices: Vec<((User, String), Device)> = tx.under(&DEVICES, (user,), DEVICES_MAX + 1)?;
-    let ids: Vec<String> =
-        devices.into_iter().map(|((_, id), _)| id).filter(|id| Some(id.as_str()) != keep).collect();
+    let ids = devices.into_iter().map(|((_, id), _)| id);
+    let ids: Vec<String> = ids.filter(|id| !keep.contains(&id.as_str())).collect();
     delete(tx, user, &ids)
 }
 
@@ -264,5 +307,8 @@ fn end(tx: &mut Tx, user: User, id: &str) -> Reply<()> {
     tx.delete(&SEEN, (user, id.to_owned()));
     inbox::end(tx, user, id)?;
     device_keys::end(tx, user, id)?;
+    if tx.get(&DEHYDRATED, (user,))?.is_some_and(|dehydrated| dehydrated.device == id) {
+        tx.delete(&DEHYDRATED, (user,));
+    }
     pusher::end_of_device(tx, user, id)
 }

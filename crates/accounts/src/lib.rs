@@ -8,6 +8,7 @@
 pub mod account;
 pub mod account_data;
 mod address;
+pub mod dehydrated;
 pub mod device;
 mod expiry;
 pub mod filter;

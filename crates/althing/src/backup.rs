@@ -9,7 +9,7 @@ use std::{
 
 use store::Store;
 
-use crate::{data_dir::DataDir, failure::Failure};
+use crate::{data_dir::DataDir, failure::Failure, open};
 
 /// Folders within folders of media; a bound for links that lead in circles.
 const DEPTH_MAX: usize = 16;
@@ -43,6 +43,7 @@ fn write_draft(store: &Store, data: &DataDir, draft: &Path) -> Result<(), Failur
     make_folder(draft).map_err(|e| Failure::at(draft, e))?;
     let copy = DataDir::open(draft)?;
     store.backup(&copy.store())?;
+    open::mark_copy(store.server_name(), &copy)?;
     for (from, to) in [
         (data.signing_key_file(), copy.signing_key_file()),
         (data.retired_keys_file(), copy.retired_keys_file()),
@@ -117,6 +118,8 @@ mod tests {
         let key = Arc::new(copy.signing_key().unwrap());
         let options = store::Options::new("example.org".try_into().unwrap(), key);
         let again = Store::open(Arc::new(engine), options).unwrap();
+        assert!(store::copied::is_marked(&again).unwrap());
+        assert!(!store::copied::is_marked(&store).unwrap());
         let found = again.read_here(|view| store::user::find(view, alice)).unwrap();
         assert_eq!(found, Some(number));
         let key = |data: &DataDir| data.signing_key().unwrap().to_text();

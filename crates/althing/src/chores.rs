@@ -4,6 +4,7 @@ use std::path::Path;
 
 use accounts::{Cost, Hasher};
 use base::Reply;
+use protocol::appservice::Appservices;
 use store::Store;
 
 use crate::{
@@ -30,7 +31,7 @@ pub(crate) fn carry_out(config: &Config, chore: Chore) -> Result<String, Failure
     if let Some(outcome) = answer {
         return outcome.map_err(Failure::Runtime);
     }
-    let store = open::store(config, &data)?;
+    let store = open::store(config, &data, &Appservices::default())?;
     let hasher = Hasher::start(Cost::OWASP)?;
     let outcome = perform(&store, &data, &hasher, chore);
     store.close();

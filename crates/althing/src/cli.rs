@@ -75,6 +75,9 @@ pub(crate) enum Command {
         /// The folder; it must not exist.
         dir: PathBuf,
     },
+    /// Prepare a store that was restored with the tools of the database or the file system, so that nothing happens twice.
+    /// The server must not run. What `backup` wrote needs no such step.
+    Restored,
     /// Tell why an event is in its room, or why it should not be. Works while the server runs, and while it does not.
     Explain {
         /// The event's id, `$…`.

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use protocol::appservice::Appservices;
+
 use crate::{
     config::{Config, Engine},
     data_dir::DataDir,
@@ -15,7 +17,7 @@ pub(crate) fn rotate(config: &Config) -> Result<(), Failure> {
     // A server that runs would go on signing with the key that is retired. Who has the embedded store open is the only
     // one; a database has no such proof.
     let held = match config.store.engine {
-        Engine::Embedded => Some(open::store(config, &data)?),
+        Engine::Embedded => Some(open::store(config, &data, &Appservices::default())?),
         Engine::Postgres => None,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         }
         Command::Notice { first, second, .. } => say(config, notice(first, second)),
         Command::Backup { dir } => config().and_then(|config| upkeep::backup(&config, &dir)),
+        Command::Restored => config().and_then(|config| upkeep::restored(&config)),
         Command::Explain { event } => config().and_then(|config| explain::explain(&config, event)),
         Command::Key(Key::Rotate) => config().and_then(|config| key::rotate(&config)),
         Command::Doctor(Doctor::Federation { server }) => {

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use store::Store;
+use protocol::{
+    SigningKey,
+    appservice::Appservices,
+    encryption::{Required, Requirement},
+};
+use ruma::ServerName;
+use store::{Store, copied};
 
 use crate::{
-    config::{Config, Durability, Engine},
+    config::{Config, Durability, Engine, RequiredIn},
     data_dir::DataDir,
     failure::Failure,
 };
@@ -13,16 +19,54 @@ use crate::{
 /// Where reading costs a trip over the network, threads mostly wait: so many more of them.
 const TRIPS_PER_CORE: usize = 3;
 
-/// The store of this server. Of an embedded one, only one process at a time can have it.
-pub(crate) fn store(config: &Config, data: &DataDir) -> Result<Store, Failure> {
+/// The store of this server. Of an embedded one, only one process at a time can have it. `services`: those whose users may be
+/// exempt from what is required of encryption; none where nobody speaks.
+pub(crate) fn store(
+    config: &Config,
+    data: &DataDir,
+    services: &Appservices,
+) -> Result<Store, Failure> {
     let engine = engine(config, data)?;
     let key = Arc::new(data.signing_key()?);
     let mut options = store::Options::new(config.top.server_name.clone(), key);
     options.cache_bytes = config.store.cache.0;
+    options.encryption = Arc::new(requirement(config, services));
     if config.store.engine == Engine::Postgres {
         options.threads *= TRIPS_PER_CORE;
     }
-    Ok(Store::open(engine, options)?)
+    let store = Store::open(engine, options)?;
+    if copied::is_marked(&store)? {
+        copied::settle(&store)?;
+        tracing::info!("this store was restored from a backup: one-time keys are dropped");
+    }
+    Ok(store)
+}
+
+/// Marks the store of a backup as one, so that it knows when it is put in the place of the original.
+pub(crate) fn mark_copy(name: &ServerName, copy: &DataDir) -> Result<(), Failure> {
+    let options = kv_lmdb::Options::default();
+    let engine =
+        kv_lmdb::Lmdb::open(&copy.store(), options).map_err(|e| Failure::Runtime(e.to_string()))?;
+    // Nothing is signed.
+    let key = Arc::new(SigningKey::generate([0; 32], "none")?);
+    let store = Store::open(Arc::new(engine), store::Options::new(name.to_owned(), key))?;
+    let marked = copied::mark(&store);
+    store.close();
+    Ok(marked?)
+}
+
+/// What is required of encryption.
+fn requirement(config: &Config, services: &Appservices) -> Requirement {
+    let asked = &config.encryption;
+    Requirement {
+        rooms: match asked.require {
+            RequiredIn::Off => Required::Off,
+            RequiredIn::Private => Required::Private,
+            RequiredIn::All => Required::All,
+        },
+        refuse_plaintext: asked.refuse_plaintext,
+        exempt: if asked.exempt_appservices { services.clone() } else { Appservices::default() },
+    }
 }
 
 fn engine(config: &Config, data: &DataDir) -> Result<Arc<dyn kv::Engine>, Failure> {

@@ -97,6 +97,7 @@ impl Rim {
             previews,
             mail,
             sliding: Default::default(),
+            rendezvous: Default::default(),
             bridges,
             // Each request brings its own.
             client: ClientInfo { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), agent: String::new() },

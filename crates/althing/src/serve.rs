@@ -10,6 +10,7 @@ use flows::{
     inbound::Inbound,
     journey::{self, Journeys},
     peers::Peers,
+    policy_server::PolicyServers,
 };
 use followers::{
     federation::{self, Federation, Network},
@@ -37,7 +38,7 @@ pub(crate) fn run(sources: Sources) -> Result<(), Failure> {
     logging::start(&config.log);
     let data = DataDir::open(&config.top.data_dir.0)?;
     let services = registrations::load(config)?;
-    let store = open::store(config, &data)?;
+    let store = open::store(config, &data, &services)?;
     let door = registration(config, &data)?;
     registrations::make_senders(&store, &services)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -62,6 +63,7 @@ async fn serve(
     let egress = Egress::new(outward::egress(config))?;
     let peers =
         Peers::new(store.clone(), egress.clone(), outward::peers(config, data.retired_keys()?));
+    store.set_witness(Arc::new(PolicyServers::new(peers.clone())));
     let journeys = Journeys::new(store.clone(), peers.clone(), media.clone(), egress.clone());
     let inbound = Inbound::new(store.clone(), peers.clone(), journeys.clone());
     let index = Arc::new(search::Messages::open(&data.search(), store.head())?);
@@ -78,10 +80,7 @@ async fn serve(
         store: store.clone(),
         egress: egress.clone(),
         mail: mail.clone(),
-        letters: Letters {
-            base_url: config.base_url(&addresses),
-            delay: Duration::from_secs(config.email.delay.0),
-        },
+        letters: letters(config, &addresses),
     });
     inbound.resume().await?;
     let finder = althing_http::Finder::new(index);
@@ -118,6 +117,12 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What letters say, and when they are sent.
+fn letters(config: &Config, addresses: &[String]) -> Letters {
+    let delay = Duration::from_secs(config.email.delay.0);
+    Letters { base_url: config.base_url(addresses), delay }
 }
 
 /// The way to the mail server, if both options are there.
@@ -174,6 +179,7 @@ impl Followers {
         let messages = followers::index_messages(store.clone(), index.clone(), stop.clone());
         tasks.push(tokio::spawn(messages));
         tasks.push(tokio::spawn(followers::delayed::run(store.clone(), stop.clone())));
+        tasks.push(tokio::spawn(followers::inboxes::run(store.clone(), stop.clone())));
         for service in bridges.services().all().filter(|service| service.url.is_some()) {
             let (store, bridges) = (store.clone(), bridges.clone());
             let tell =

@@ -1,6 +1,8 @@
-//! `althing backup` and `althing compact`.
+//! `althing backup`, `althing restored` and `althing compact`.
 
 use std::path::Path;
+
+use protocol::appservice::Appservices;
 
 use crate::{
     chores,
@@ -17,6 +19,17 @@ pub(crate) fn backup(config: &Config, dir: &Path) -> Result<(), Failure> {
     let dir = std::path::absolute(dir).map_err(|e| Failure::at(dir, e))?;
     let written = chores::carry_out(config, Chore::Backup { dir })?;
     println!("backup written to {written}");
+    Ok(())
+}
+
+/// Prepares a store that was restored by other means than a backup of this program.
+pub(crate) fn restored(config: &Config) -> Result<(), Failure> {
+    let data = DataDir::open(&config.top.data_dir.0)?;
+    let store = open::store(config, &data, &Appservices::default())?;
+    let settled = store::copied::settle(&store);
+    store.close();
+    settled?;
+    println!("ready: one-time keys are dropped, and other servers will ask again for devices");
     Ok(())
 }
 

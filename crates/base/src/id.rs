@@ -25,7 +25,7 @@ id! {
     Room
     /// An event that this server holds.
     Event
-    /// A position on the log: dense, in commit order, never reused. The first entry is 1;
+    /// A position on the log: in commit order, never reused, dense but where the log leaps. A new log begins at 2^40;
     /// 0 is "before everything".
     Seq
     /// Milliseconds since the Unix epoch.

@@ -6,5 +6,6 @@
 
 pub mod backup;
 pub mod keys;
+pub mod lists;
 pub mod published;
 pub mod to_device;

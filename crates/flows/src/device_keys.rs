@@ -1,17 +1,11 @@
-//! Keys of users of other servers (spec: Server-Server API, "End-to-End Encryption"): each server is asked for its own, all
-//! at once, and each time; only it knows what is true now.
+//! One-time keys of users of other servers (spec: Server-Server API, "End-to-End Encryption"): each server is asked for its
+//! own, all at once, and each time; only it knows what it has given out. Of devices, see [`crate::device_lists`].
 
 use std::{collections::BTreeMap, time::Duration};
 
-use devices::keys::{
-    claim::Claims,
-    query::{Asked, Found},
-};
+use devices::keys::claim::{Claims, Given};
 use futures_util::{StreamExt as _, stream};
-use ruma::{
-    OwnedServerName, UserId,
-    api::federation::keys::{claim_keys, get_keys},
-};
+use ruma::{OwnedServerName, UserId, api::federation::keys::claim_keys};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -28,7 +22,7 @@ const SERVERS_AT_ONCE: usize = 64;
 pub type Failures = Map<String, Value>;
 
 /// What each server is asked.
-fn by_server<T: Clone>(
+pub(crate) fn by_server<T: Clone>(
     all: &BTreeMap<String, T>,
 ) -> BTreeMap<OwnedServerName, BTreeMap<String, T>> {
     let mut servers: BTreeMap<OwnedServerName, BTreeMap<String, T>> = BTreeMap::new();
@@ -40,16 +34,16 @@ fn by_server<T: Clone>(
     servers
 }
 
-fn patience(timeout: Option<Duration>) -> Patience {
+pub(crate) fn patience(timeout: Option<Duration>) -> Patience {
     Patience { timeout: timeout.unwrap_or(TIMEOUT_DEFAULT).min(TIMEOUT_MAX), ..Patience::default() }
 }
 
 /// From our words to ruma's, and back; what has another shape is nothing.
-fn turn<T: Serialize, U: DeserializeOwned>(value: &T) -> Option<U> {
+pub(crate) fn turn<T: Serialize, U: DeserializeOwned>(value: &T) -> Option<U> {
     serde_json::from_value(serde_json::to_value(value).ok()?).ok()
 }
 
-fn failure(why: Unanswered) -> Value {
+pub(crate) fn failure(why: Unanswered) -> Value {
     match why {
         Unanswered::Refused(said) => {
             json!({"status": said.status, "errcode": said.errcode, "error": said.message})
@@ -58,44 +52,14 @@ fn failure(why: Unanswered) -> Value {
     }
 }
 
-/// Asks the servers of users for their keys. Users of this server are passed over.
-pub async fn query(
-    peers: &Peers,
-    own: &str,
-    asked: &Asked,
-    timeout: Option<Duration>,
-) -> (Found, Failures) {
-    let asks = by_server(asked).into_iter().filter(|(server, _)| server != own);
-    let asks = asks.map(|(server, asked)| async move {
-        let answer = match turn(&asked) {
-            Some(request) => {
-                let request = get_keys::v1::Request::new(request);
-                peers.request(&server, request, patience(timeout)).await
-            }
-            None => Err(Unanswered::Silent("there are no such devices".to_owned())),
-        };
-        (server, asked, answer)
-    });
-    let mut answers = stream::iter(asks).buffer_unordered(SERVERS_AT_ONCE);
-    let (mut found, mut failures) = (Found::default(), Failures::new());
-    while let Some((server, asked, answer)) = answers.next().await {
-        match answer {
-            Err(why) => drop(failures.insert(server.to_string(), failure(why))),
-            Ok(answer) => {
-                let parts = [
-                    (turn(&answer.device_keys), &mut found.device_keys),
-                    (turn(&answer.master_keys), &mut found.master_keys),
-                    (turn(&answer.self_signing_keys), &mut found.self_signing_keys),
-                ];
-                for (part, found) in parts {
-                    let part: Map<String, Value> = part.unwrap_or_default();
-                    // A server speaks for nobody whom it was not asked for.
-                    found.extend(part.into_iter().filter(|(user, _)| asked.contains_key(user)));
-                }
-            }
+/// Counts devices of this server that had no one-time key left.
+pub fn note_exhausted(given: &Given) {
+    for (fallback, many) in [("given", given.by_fallback), ("none", given.nothing)] {
+        if many > 0 {
+            metrics::counter!("althing_one_time_keys_exhausted_total", "fallback" => fallback)
+                .increment(many);
         }
     }
-    (found, failures)
 }
 
 /// Claims one-time keys of users of other servers, by user, by device. Users of this server are passed over.

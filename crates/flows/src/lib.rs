@@ -4,7 +4,9 @@
 
 pub mod appservice;
 pub mod device_keys;
+pub mod device_lists;
 pub mod inbound;
 pub mod journey;
 pub mod peers;
+pub mod policy_server;
 pub mod preview;

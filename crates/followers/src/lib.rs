@@ -7,6 +7,7 @@ pub mod delayed;
 mod departure;
 pub mod federation;
 mod guests;
+pub mod inboxes;
 mod messages;
 mod notices;
 mod people;

@@ -26,7 +26,8 @@ impl Follower for Sweep {
                 }
             }
             Entry::ShelfGone { user, shelf } => {
-                if key_backup::sweep(tx, *user, *shelf, AT_ONCE)? {
+                let more = key_backup::sweep(tx, *user, *shelf, AT_ONCE)?;
+                if more {
                     key_backup::leave(tx, *user, *shelf);
                 }
             }

@@ -5,10 +5,10 @@ use rooms::{New, append};
 use ruma::{OwnedUserId, RoomVersionId, api::IncomingRequestExt as _, server_name};
 use serde_json::{Value, json};
 use store::{
-    Options, Store, Tx, event, follow,
+    Options, Store, Tx, event, follow, key_backup,
     log::Entry,
     room,
-    schema::{ACCOUNTS, Account, PROFILES, Standing},
+    schema::{ACCOUNTS, Account, BACKED_UP_KEYS, BackedUpKey, PROFILES, Standing},
     user,
 };
 
@@ -142,4 +142,41 @@ async fn who_is_deactivated_leaves_every_room_and_nobody_else_does() {
     run(&store, "departure").await;
     assert!(memberships(&store, user).iter().all(|(_, standing, _)| *standing == Standing::Leave));
     assert_eq!(memberships(&store, bob.unwrap().value)[0].1, Standing::Join);
+}
+
+#[tokio::test]
+async fn keys_that_no_backup_has_are_swept_however_many_and_no_others() {
+    let store = open();
+    let (alice, bob) = (User(1), User(2));
+    let of = |user: User, shelf: u64, count: usize| {
+        store
+            .write_here(move |tx| {
+                for n in 0..count {
+                    let key = BackedUpKey {
+                        is_verified: false,
+                        first_message_index: 0,
+                        forwarded_count: 0,
+                        json: "{}".to_owned(),
+                    };
+                    let place = (user, shelf, "!r:x.org".to_owned(), n.to_string());
+                    tx.put(&BACKED_UP_KEYS, place, &key);
+                }
+                Ok(())
+            })
+            .unwrap();
+    };
+    for (user, shelf, count) in [(alice, 7, 1_200), (alice, 8, 3), (bob, 7, 2)] {
+        of(user, shelf, count);
+    }
+    let leave = move |tx: &mut Tx| {
+        key_backup::leave(tx, alice, 7);
+        Ok(())
+    };
+    store.write_here(leave).unwrap();
+    run(&store, "sweep").await;
+    let left: Vec<((User, u64, String, String), BackedUpKey)> =
+        store.read_here(|view| view.everything(&BACKED_UP_KEYS, None, 10_000)).unwrap();
+    let left: Vec<(User, u64)> =
+        left.into_iter().map(|((user, shelf, ..), _)| (user, shelf)).collect();
+    assert_eq!(left, [(alice, 8), (alice, 8), (alice, 8), (bob, 7), (bob, 7)]);
 }

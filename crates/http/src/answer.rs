@@ -95,7 +95,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Response {
     response
 }
 
-/// Adds the headers that let web pages of any origin call us (spec: "Web Browser Clients").
+/// Adds the headers that let web pages of any origin call us (spec: "Web Browser Clients"; MSC4108 for tags).
 pub(crate) fn allow_origins(response: &mut Response) {
     let headers = response.headers_mut();
     headers.reserve(CORS.len());
@@ -112,11 +112,13 @@ static CORS: [(HeaderName, HeaderValue); 4] = [
     ),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization"),
+        HeaderValue::from_static(
+            "X-Requested-With, Content-Type, Authorization, If-Match, If-None-Match",
+        ),
     ),
     (
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Retry-After, Content-Disposition"),
+        HeaderValue::from_static("Retry-After, Content-Disposition, ETag"),
     ),
 ];
 

@@ -142,12 +142,20 @@ const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Keys of rooms for a backup: clients send some hundreds at a time, of a thousand bytes each.
 const ROOM_KEYS_BYTES_MAX: usize = 8 << 20;
 
+/// A message of a device that signs in by a QR code (MSC4108, "Maximum payload size").
+const RENDEZVOUS_BYTES_MAX: usize = 4 << 10;
+/// The same in JSON, where a character may take twelve bytes (MSC4388).
+const RENDEZVOUS_JSON_BYTES_MAX: usize = 64 << 10;
+
 /// The largest body of an endpoint for clients, by its path.
 pub(crate) fn bytes_max(path: &str) -> usize {
-    match path.split_once("/room_keys/keys") {
-        Some(_) => ROOM_KEYS_BYTES_MAX,
-        None => BODY_BYTES_MAX,
-    }
+    let special = [
+        ("/room_keys/keys", ROOM_KEYS_BYTES_MAX),
+        ("/org.matrix.msc4108/rendezvous", RENDEZVOUS_BYTES_MAX),
+        ("/io.element.msc4388/rendezvous", RENDEZVOUS_JSON_BYTES_MAX),
+    ];
+    let special = special.into_iter().find(|(part, _)| path.contains(part));
+    special.map_or(BODY_BYTES_MAX, |(_, max)| max)
 }
 
 /// Bodies in memory, all together. Beyond that, newcomers are sent away instead of taking the memory of the rest.

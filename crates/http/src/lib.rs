@@ -24,6 +24,7 @@ mod metrics;
 mod outside;
 mod page;
 mod proof;
+mod rendezvous;
 mod restraint;
 mod router;
 mod seen;
@@ -46,5 +47,6 @@ pub use local::Local;
 pub use outside::{
     ClientInfo, Outside, Registration, RegistrationMode, Settings, Stop, Support, Turn, lane,
 };
+pub use rendezvous::Rendezvous;
 pub use server::{Bind, Bound, Listener, Reload, bind};
 pub use tls::Tls;

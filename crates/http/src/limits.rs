@@ -28,6 +28,8 @@ pub(crate) enum Group {
     Guess,
     /// Asking for letters. Per address.
     Letter,
+    /// Making a place where two devices meet. Per address.
+    Rendezvous,
     /// What asks an account's password again. Per user: a stolen token is no way to find the password out.
     Password,
     /// Joining and knocking. Per user.
@@ -84,6 +86,8 @@ impl Count {
             Count::Calls(Group::Guess) => rate(5, 10_000),
             // Somebody who does not find a letter asks again; nobody else's mailbox is to be filled.
             Count::Calls(Group::Letter) => rate(5, 60_000),
+            // One for each device that signs in; what is done there counts as other calls do.
+            Count::Calls(Group::Rendezvous) => rate(10, 5_000),
             // A change takes two calls; nobody makes many.
             Count::Calls(Group::Password) => rate(10, 10_000),
             // 0.1/s
@@ -154,7 +158,9 @@ impl Limits {
                 self.check(Count::Calls(Group::Login), ip, true)
             }
             Group::Registration => self.check(Count::Calls(Group::Registration), ip, false),
-            Group::Guess | Group::Letter => self.check(Count::Calls(group), ip, true),
+            Group::Guess | Group::Letter | Group::Rendezvous => {
+                self.check(Count::Calls(group), ip, true)
+            }
             _ if !proven => self.check(Count::Unproven, ip, true),
             _ => Ok(()),
         }
@@ -186,7 +192,11 @@ impl Limits {
         room: Option<&str>,
     ) -> Reply<()> {
         match group {
-            Group::Login | Group::Registration | Group::Guess | Group::Letter => Ok(()),
+            Group::Login
+            | Group::Registration
+            | Group::Guess
+            | Group::Letter
+            | Group::Rendezvous => Ok(()),
             Group::Other => self.check(Count::Calls(group), (user, device), true),
             Group::Invite => {
                 if let Some(room) = room {
@@ -261,7 +271,7 @@ fn make_room(buckets: &mut HashMap<u64, u64>, now_ms: u64) {
 }
 
 /// One household has a whole IPv6 /64.
-fn network(ip: IpAddr) -> u128 {
+pub(crate) fn network(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V4(v4) => u128::from(u32::from(v4)),
         IpAddr::V6(v6) => u128::from(v6) >> 64 << 64,
@@ -273,6 +283,9 @@ pub(crate) fn group(method: &str, path: &str) -> Group {
     let media = path.starts_with("/_matrix/media/") || path.contains("/media/");
     if media && method != "GET" {
         return Group::Media;
+    }
+    if method == "POST" && path.ends_with("/rendezvous") {
+        return Group::Rendezvous;
     }
     match (method, endpoint(path).unwrap_or_default()) {
         (
@@ -400,6 +413,9 @@ mod tests {
         assert_eq!(of("GET", "devices/{}"), Group::Other);
         assert_eq!(of("POST", "account/password"), Group::Password);
         assert_eq!(group("POST", "/_matrix/media/v3/upload"), Group::Media);
+        let meet = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous";
+        assert_eq!(group("POST", meet), Group::Rendezvous);
+        assert_eq!(group("PUT", &format!("{meet}/{{}}")), Group::Other);
         assert_eq!(group("GET", "/_matrix/client/v1/media/download/{}/{}"), Group::Other);
     }
 }

@@ -11,7 +11,7 @@ use ruma::{OwnedServerName, RoomVersionId};
 use store::{Lane, Store};
 use tokio::sync::watch;
 
-use crate::finder::Finder;
+use crate::{finder::Finder, rendezvous::Rendezvous};
 
 /// What a flow may reach. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub struct Outside {
     pub mail: Option<egress::mail::Mail>,
     /// What clients of sliding sync were told.
     pub sliding: ::sync::sliding::Connections,
+    /// Where devices meet that sign in by a QR code.
+    pub rendezvous: Rendezvous,
     /// The application services, and how they are asked.
     pub bridges: flows::appservice::Bridges,
     /// From where the request came.

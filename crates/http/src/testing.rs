@@ -100,6 +100,7 @@ pub(crate) fn outside_by(
         finder: finder(store, folder),
         mail: None,
         sliding: ::sync::sliding::Connections::default(),
+        rendezvous: crate::Rendezvous::default(),
         bridges: Bridges::new(settings.appservices.clone(), egress.clone()),
         egress,
         client: ClientInfo::default(),

@@ -3,7 +3,7 @@
 //! Each [`Postgres`] value is one node. All nodes are equal and share nothing but the database.
 //!
 //! **Order.** A commit first locks the one row of `log_head`, so commits of all nodes stand in one line:
-//! version and log position are dense and in commit order, and the check of owners sees every earlier commit.
+//! versions are dense, log positions rise, both in commit order, and the check of owners sees every earlier commit.
 //!
 //! **Truth and hints.** What a commit did is known from the database alone. When a connection is lost
 //! while it commits, the next connection waits for the lock, and with it for the end of the lost transaction,

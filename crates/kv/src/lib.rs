@@ -8,7 +8,7 @@
 //! whole of concurrency control.
 //!
 //! **Two counters.** [`Version`] counts commits (every one); [`Seq`] counts log entries (a batch may
-//! carry none, one or several). Both are dense and in commit order.
+//! carry none, one or several). Both are in commit order; versions are dense, positions are but for [`Leaps`].
 #![forbid(unsafe_code)]
 
 mod clock;

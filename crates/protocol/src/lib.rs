@@ -10,11 +10,13 @@
 pub mod acl;
 pub mod appservice;
 pub mod auth;
+pub mod encryption;
 pub mod filter;
 pub mod invite;
 pub mod json;
 pub mod key;
 pub mod pdu;
+pub mod policy_server;
 pub mod power;
 pub mod push;
 pub mod relation;

@@ -5,7 +5,10 @@
 //! the room's extremities, so that events of one server form a line.
 
 use base::{Error, Event, Reply, Room, UnixMs, User, limits::PREV_EVENTS_MAX};
-use protocol::{Draft, Pdu, Verdict, authorize, select_auth_events, version::event_ids_are_chosen};
+use protocol::{
+    Draft, Pdu, Verdict, authorize, policy_server::PolicyServer, select_auth_events,
+    version::event_ids_are_chosen,
+};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -16,11 +19,14 @@ use store::{
 };
 
 use crate::{
-    chosen, delayed_rows,
+    chosen, delayed_rows, encryption,
     ground::{self, Ground},
     member_rows::{self, Change, Said, Shown},
+    policy_server::{self, Word},
     record::{self, Standing},
-    redaction, relate, suspended,
+    redaction, relate,
+    remote::{self, Outcome},
+    suspended,
 };
 
 /// An event to be sent by a user of this server.
@@ -92,6 +98,7 @@ pub fn append_so(
     let suspended = suspended::check(tx, room, new.sender, what)?;
     let info = room::info(tx, room)?;
     let head = room::head(tx, room)?;
+    encryption::check(tx, head.state, new.sender, what)?;
     let version = ground::version(&info)?;
     let sender = new.sender;
     if new.kind == "m.room.aliases" && !room::is_joined(tx, room, sender)? {
@@ -106,18 +113,58 @@ pub fn append_so(
         return Ok(Appended { event, id: ground::event_id(tx, event)? });
     }
     let redacted = redaction::target(tx, room, &info, &head, sender, &pdu, admin)?;
-    if let Some(target) = redacted.as_ref().filter(|_| suspended) {
-        suspended::check_redaction(sender, target.row.sender)?;
+    if let Some(target) = &redacted {
+        encryption::check_redaction(tx, head.state, target.event)?;
+        if suspended {
+            suspended::check_redaction(sender, target.row.sender)?;
+        }
     }
-    let placed = append_accepted(tx, room, head, sender, &pdu)?;
-    if let Some(target) = redacted {
-        redaction::apply(tx, &version, &target, placed.event)?;
+    let Some(server) = policy_server::wanting(tx, room, head.state, &version, &pdu)? else {
+        let placed = append_accepted(tx, room, head, sender, &pdu)?;
+        if let Some(target) = redacted {
+            redaction::apply(tx, &version, &target, placed.event)?;
+        }
+        return Ok(placed);
+    };
+    check_acceptable(tx, room, sender, &pdu)?;
+    let pdu = with_word(tx, &version, &server, &pdu)?;
+    receive_own(tx, room, &pdu)
+}
+
+/// What is refused of an event when it is appended, before anybody else is asked about it.
+fn check_acceptable(tx: &Tx, room: Room, sender: User, pdu: &Pdu) -> Reply<()> {
+    relate::read(tx, room, sender, &pdu.kind, pdu.content.get())?;
+    match Change::read(pdu) {
+        Some(change) => change.check(tx, room, sender, &pdu.sender),
+        None => Ok(()),
     }
-    Ok(placed)
+}
+
+/// The event with what the room's policy server signed of it.
+fn with_word(tx: &Tx, version: &RoomVersionId, server: &PolicyServer, pdu: &Pdu) -> Reply<Pdu> {
+    match policy_server::own(tx, version, server, pdu)? {
+        Word::Signed(pdu) => Ok(pdu),
+        Word::Refused(why) => Err(why),
+        Word::Awaited => Err(Tx::patience()),
+    }
+}
+
+/// Takes in an event that was made some time ago: the room may have gone on since.
+fn receive_own(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Appended> {
+    match remote::receive(tx, room, pdu)? {
+        Outcome::Accepted(event) | Outcome::Known(event) => {
+            Ok(Appended { event, id: pdu.event_id.clone() })
+        }
+        Outcome::SoftFailed(_, rule) | Outcome::Rejected(_, rule) => Err(Error::forbidden(rule)),
+        Outcome::Unsigned | Outcome::Missing(_) => {
+            Err(Error::fault("an event of ours is not whole"))
+        }
+    }
 }
 
 /// An event of a user of this server, hashed, signed and allowed by the room's current state, and not in the room yet:
-/// for what another server has to sign or see first. [`crate::remote::receive`] takes it in.
+/// for what another server has to sign or see first. [`crate::remote::receive`] takes it in. The room's policy server, if it has
+/// one, has signed it.
 ///
 /// # Errors
 /// As [`append`].
@@ -126,7 +173,11 @@ pub fn prepare(tx: &Tx, room: Room, new: New) -> Reply<Pdu> {
     let head = room::head(tx, room)?;
     let version = ground::version(&info)?;
     let id = room::id(tx, room)?;
-    signed(tx, &version, Some(id), &head, new, Manner::default())
+    let pdu = signed(tx, &version, Some(id), &head, new, Manner::default())?;
+    match policy_server::wanting(tx, room, head.state, &version, &pdu)? {
+        Some(server) => with_word(tx, &version, &server, &pdu),
+        None => Ok(pdu),
+    }
 }
 
 /// Makes a room with its create event.

@@ -3,6 +3,7 @@
 use base::{Error, Reply, Room, User};
 use protocol::{
     auth::{StateEvent, creators, federates},
+    encryption::{ENCRYPTION, usual},
     room::{power_levels, preset_of, preset_state, protect_tombstone},
     version::{room_id_is_create_id, supported},
 };
@@ -23,7 +24,7 @@ use store::{
 };
 
 use crate::{
-    New, alias, append, chosen, directory, ground, invite,
+    New, alias, append, chosen, directory, encryption, ground, invite,
     member_rows::check_invitee,
     membership::{self, Content},
 };
@@ -182,12 +183,16 @@ fn fill(
         alias::claim(tx, user, &alias, room, (400, "M_ROOM_IN_USE"))?;
         set(tx, room, user, "m.room.canonical_alias", &json!({ "alias": alias }))?;
     }
-    let initial = initial_state(request)?;
+    let mut initial = initial_state(request)?;
     for (kind, content) in preset_state(preset) {
         // What `initial_state` says takes precedence, so this would be replaced at once.
         if !initial.iter().any(|event| event.kind == kind && event.state_key.is_empty()) {
             set(tx, room, user, kind, &content)?;
         }
+    }
+    if must_encrypt(tx, room, preset, request, &initial)? {
+        initial.retain(|event| event.kind != ENCRYPTION || !event.state_key.is_empty());
+        set(tx, room, user, ENCRYPTION, &usual())?;
     }
     for event in initial {
         if event.kind == "m.room.canonical_alias" && event.state_key.is_empty() {
@@ -212,6 +217,31 @@ fn fill(
         invite::send(tx, user, room, invitee, None, request.is_direct)?;
     }
     Ok(())
+}
+
+/// Does the operator require that the server encrypts the room, as its creator does not?
+fn must_encrypt(
+    tx: &Tx,
+    room: Room,
+    preset: &RoomPreset,
+    request: &Request,
+    initial: &[Initial],
+) -> Reply<bool> {
+    let first = |kind: &str| {
+        let found = initial.iter().rfind(|event| event.kind == kind && event.state_key.is_empty());
+        found.map(|event| &*event.content)
+    };
+    let open = match first("m.room.join_rules") {
+        Some(content) => {
+            let content: Map<String, Value> =
+                serde_json::from_str(content.get()).unwrap_or_default();
+            content.get("join_rule").and_then(Value::as_str) == Some("public")
+        }
+        None => *preset == RoomPreset::PublicChat,
+    };
+    let public = open || request.visibility == Visibility::Public;
+    let info = room::info(tx, room)?;
+    encryption::must_add(tx, public, info.room_type.as_deref(), first(ENCRYPTION))
 }
 
 /// The creator's own join.

@@ -18,7 +18,7 @@ use store::{
 use crate::{
     Appended, Manner, New, append,
     delayed_rows::{self, SCHEDULED},
-    state,
+    encryption, state,
 };
 
 /// No event is delayed for longer, in milliseconds: a week.
@@ -71,7 +71,7 @@ impl Action {
 /// Schedules an event and returns its delay id; the same one if the request is repeated.
 ///
 /// # Errors
-/// 403 `M_FORBIDDEN` for who is not in the room, 400 `M_INVALID_PARAM` and `M_BAD_JSON`, 413 `M_TOO_LARGE`, 400
+/// 403 `M_FORBIDDEN` for who is not in the room and for plaintext where encryption is required, 400 `M_INVALID_PARAM` and `M_BAD_JSON`, 413 `M_TOO_LARGE`, 400
 /// `M_MAX_DELAY_EXCEEDED`, 429 `M_LIMIT_EXCEEDED` if too many are scheduled.
 pub fn schedule(
     tx: &mut Tx,
@@ -91,6 +91,8 @@ pub fn schedule(
     if !room::is_joined(tx, room, user)? {
         return Err(crate::not_in_room());
     }
+    let what = (later.kind, later.state_key, later.content);
+    encryption::check(tx, room::head(tx, room)?.state, user, what)?;
     check_number(tx, user)?;
     let id: String =
         tx.random::<{ DELAY_ID_BYTES / 2 }>().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -146,7 +146,7 @@ fn take(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Event> {
             Some(judged) => Err(Error::forbidden(judged.rule)),
         },
         Outcome::SoftFailed(_, rule) | Outcome::Rejected(_, rule) => Err(Error::forbidden(rule)),
-        Outcome::Missing(_) => {
+        Outcome::Missing(_) | Outcome::Unsigned => {
             Err(Error::invalid_param("the event names events that this server does not know"))
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use base::{Error, Event, Reply, Room, UnixMs, User};
+use protocol::encryption::Requirement;
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, RoomVersionId, UserId,
     api::{IncomingRequestExt as _, client::room::create_room::v3::Request},
@@ -45,12 +46,18 @@ pub(crate) const FORBIDDEN: (u16, &str) = (403, "M_FORBIDDEN");
 
 impl World {
     pub(crate) fn new() -> World {
+        World::requiring(Requirement::default())
+    }
+
+    /// A server whose operator requires something of encryption.
+    pub(crate) fn requiring(encryption: Requirement) -> World {
         let key = protocol::SigningKey::generate([7; 32], "t").unwrap();
         let mut options = Options::new(server_name!("x.org").to_owned(), Arc::new(key));
         let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
         let hand = clock.clone();
         options.now = Arc::new(move || UnixMs(hand.fetch_add(1, Ordering::Relaxed)));
         options.seed = Some(1);
+        options.encryption = Arc::new(encryption);
         options.threads = 2;
         let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
         World { store, txn: AtomicU64::new(0), clock }

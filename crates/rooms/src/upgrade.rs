@@ -4,6 +4,7 @@ mod levels;
 
 use base::{Error, Reply, Room, User};
 use protocol::{
+    encryption::{ENCRYPTION, usual},
     transfer,
     version::{room_id_is_create_id, supported},
 };
@@ -17,7 +18,7 @@ use store::{
     user,
 };
 
-use crate::{New, append, create, directory, ground, membership};
+use crate::{New, append, create, directory, encryption, ground, membership};
 
 const TOMBSTONE: &str = "m.room.tombstone";
 const LEVELS: &str = "m.room.power_levels";
@@ -28,7 +29,7 @@ const TRANSFERRED: [&str; 8] = [
     "m.room.join_rules",
     "m.room.history_visibility",
     "m.room.guest_access",
-    "m.room.encryption",
+    ENCRYPTION,
     "m.room.server_acl",
     "m.room.name",
     "m.room.avatar",
@@ -83,6 +84,9 @@ pub fn upgrade(
             }
             create::set(tx, new, user, kind, &Value::Object(content))?;
         }
+    }
+    if encryption::must_add_to(tx, old, &info, &head)? {
+        create::set(tx, new, user, ENCRYPTION, &usual())?;
     }
     if info.room_type.as_deref() == Some("m.space") {
         carry_children(tx, head.state, new, user)?;

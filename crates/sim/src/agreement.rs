@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use base::{Reply, Room};
+use base::{Event, Reply, Room};
 use ruma::{EventId, RoomId, UserId};
 use serde_json::Value;
 use store::{
@@ -88,16 +88,22 @@ fn of_room(stores: &[Store], id: &str, settled: bool) -> Reply<Vec<String>> {
         let timeline = store.read_here(|view| promises::timeline(view, id))?;
         let Some(timeline) = timeline else { continue };
         for other in stores.iter().filter(|other| other.server_name() != store.server_name()) {
-            broken.extend(between(store, other, id, &timeline)?);
+            broken.extend(between(stores, (store, other), id, &timeline)?);
         }
     }
     Ok(broken)
 }
 
 /// The events that users of one server sent, at another.
-fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec<String>> {
+fn between(
+    all: &[Store],
+    (from, to): (&Store, &Store),
+    id: &str,
+    timeline: &Timeline,
+) -> Reply<Vec<String>> {
     let mut broken = Vec::new();
     let is_there = resident(to, id)?.is_some();
+    let came_back = came_back(to, id)?;
     // From the end: was the other server in the room from there on without a break?
     let (mut stayed, mut joins_later) = (is_there, is_there);
     // Counts once it is seen that the other took part before: a join whose answer was lost is none from its point of view.
@@ -127,32 +133,81 @@ fn between(from: &Store, to: &Store, id: &str, timeline: &Timeline) -> Reply<Vec
         } else if placed && before.joined {
             broken.append(&mut missing);
         }
+        // What was sent while it knew itself to be out is a gap, to be fetched by whoever scrolls.
+        if came_back.as_ref() == Some(event_id) {
+            stayed = false;
+            missing.clear();
+        }
         let (name, other) = (from.server_name(), to.server_name());
         if own && stayed && before.joined && has.is_none() {
             missing.push(format!("{event_id} of {name} never came to {other}"));
         }
         // What was kept from it comes without its content, where events that it may have build on it.
-        let in_full = match has {
-            Some(event) => to.read_here(|view| {
-                let content: Value =
-                    serde_json::from_str(event::load(view, event)?.content()).unwrap_or_default();
-                Ok(content["body"].is_string())
-            })?,
-            None => false,
-        };
-        let may = |it: &Standing| {
-            it.joined
-                || it.history == "world_readable"
-                || it.history == "shared" && joins_later
-                || it.history == "invited" && it.invited
-        };
-        if own && message && in_full && !around.iter().any(may) {
+        let in_full = has.map_or(Ok(false), |event| has_content(to, event))?;
+        let may = |it: &Standing| it.may(joins_later);
+        // Where servers parted, another may have told it, by what that one knew.
+        if own
+            && message
+            && in_full
+            && !around.iter().any(may)
+            && !seen_by_any(all, event_id, to, joins_later)?
+        {
             broken.push(format!(
                 "{other} has {event_id} of {name}, which is kept from it: {around:?}"
             ));
         }
     }
     Ok(broken)
+}
+
+/// Is the content of a message there?
+fn has_content(at: &Store, event: Event) -> Reply<bool> {
+    at.read_here(|view| {
+        let content: Value =
+            serde_json::from_str(event::load(view, event)?.content()).unwrap_or_default();
+        Ok(content["body"].is_string())
+    })
+}
+
+/// The event with which a server came into a room again after all its users had left, as it knows it itself.
+fn came_back(of: &Store, id: &str) -> Reply<Option<String>> {
+    let Some(timeline) = of.read_here(|view| promises::timeline(view, id))? else {
+        return Ok(None);
+    };
+    let (mut was, mut found) = (false, None);
+    for (at, number, event_id) in &timeline.events {
+        let standing = of.read_here(|view| {
+            let stored = event::load(view, *number)?;
+            Standing::read(view, of, room::turn(view, *at, &stored)?.after)
+        })?;
+        if standing.joined && !was && found.is_none() {
+            found = Some(None);
+        } else if standing.joined && !was {
+            found = Some(Some(event_id.clone()));
+        }
+        was = standing.joined;
+    }
+    Ok(found.flatten())
+}
+
+/// Was a server in the room when an event came, as one of all knows it?
+fn seen_by_any(all: &[Store], event_id: &str, of: &Store, joins_later: bool) -> Reply<bool> {
+    let Ok(event_id) = EventId::parse(event_id) else { return Ok(false) };
+    for store in all {
+        let may = store.read_here(|view| {
+            let Some(number) = event::find(view, &event_id)? else { return Ok(false) };
+            let Some(at) = event::order(view, number)? else { return Ok(false) };
+            let stored = event::load(view, number)?;
+            let turn = room::turn(view, at, &stored)?;
+            let (before, after) =
+                (Standing::read(view, of, turn.before)?, Standing::read(view, of, turn.after)?);
+            Ok(before.may(joins_later) || after.may(joins_later))
+        })?;
+        if may {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How a server stands to a room in a state.
@@ -164,6 +219,13 @@ struct Standing {
 }
 
 impl Standing {
+    fn may(&self, joins_later: bool) -> bool {
+        self.joined
+            || self.history == "world_readable"
+            || self.history == "shared" && joins_later
+            || self.history == "invited" && self.invited
+    }
+
     fn read(view: &View, of: &Store, root: Root) -> Reply<Standing> {
         let history = promises::history(view, root)?;
         let mut standing = Standing { joined: false, invited: false, history };

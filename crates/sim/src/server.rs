@@ -326,6 +326,7 @@ fn outside(
         finder: Finder::new(idle.index.clone()),
         mail: None,
         sliding: sync::sliding::Connections::default(),
+        rendezvous: althing_http::Rendezvous::default(),
         bridges: Bridges::new(settings.appservices.clone(), egress.clone()),
         egress,
         client: ClientInfo::default(),

@@ -8,8 +8,8 @@ use base::{Reply, User};
 use crate::{
     keyspace::Kind,
     schema::{
-        CROSS_SIGNING_KEYS, DEVICE_KEYS, FALLBACK_KEYS, FallbackKey, ONE_TIME_KEYS, OneTimeKey,
-        SIGNATURES,
+        CLAIMED_KEYS, CROSS_SIGNING_KEYS, DEVICE_KEYS, FALLBACK_KEYS, FallbackKey, ONE_TIME_KEYS,
+        OneTimeKey, SIGNATURES,
     },
     view::{CacheSpace, Tx, View},
 };
@@ -20,6 +20,8 @@ pub const ONE_TIME_KEYS_MAX: usize = 1_000;
 pub const FALLBACK_KEYS_MAX: usize = 10;
 /// The algorithm that is named even when nothing is left: clients wait for its number before they upload more.
 const USUAL: &str = "signed_curve25519";
+/// Claimed keys that are forgotten with their device in one transaction: more than a device uploads in its life.
+const CLAIMED_MAX: usize = 100_000;
 /// Signatures that end with an account in one transaction.
 const ENDED_MAX: usize = 100_000;
 
@@ -81,6 +83,34 @@ pub fn fallback_keys(view: &View, user: User, device: &str) -> Reply<Vec<Fallbac
     view.under(&FALLBACK_KEYS, (user, device.to_owned()), FALLBACK_KEYS_MAX)
 }
 
+/// Takes note that a one-time key is given out: it never is again, whatever the client uploads.
+pub fn note_claimed(tx: &mut Tx, user: User, device: &str, algorithm: &str, key: &OneTimeKey) {
+    tx.put(&CLAIMED_KEYS, (user, device.to_owned(), fingerprint(algorithm, key)), &());
+}
+
+/// Was a key with this name and content given out?
+///
+/// # Errors
+/// Faults only.
+pub fn was_claimed(
+    view: &View,
+    user: User,
+    device: &str,
+    algorithm: &str,
+    key: &OneTimeKey,
+) -> Reply<bool> {
+    view.has(&CLAIMED_KEYS, (user, device.to_owned(), fingerprint(algorithm, key)))
+}
+
+fn fingerprint(algorithm: &str, key: &OneTimeKey) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in [algorithm, &key.id, &key.json] {
+        hasher.update(part.as_bytes()).update(&[0]);
+    }
+    let hash = hasher.finalize();
+    u64::from_be_bytes(hash.as_bytes().first_chunk::<8>().copied().unwrap_or_default())
+}
+
 /// Deletes the keys of a device that ends.
 ///
 /// # Errors
@@ -94,6 +124,11 @@ pub fn end(tx: &mut Tx, user: User, device: &str) -> Reply<()> {
     }
     for (key, _) in fallback_keys(tx, user, device)? {
         tx.delete(&FALLBACK_KEYS, key);
+    }
+    let claimed: Vec<((User, String, u64), ())> =
+        tx.under(&CLAIMED_KEYS, (user, device.to_owned()), CLAIMED_MAX)?;
+    for (key, ()) in claimed {
+        tx.delete(&CLAIMED_KEYS, key);
     }
     Ok(())
 }

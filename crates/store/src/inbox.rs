@@ -77,6 +77,19 @@ pub fn forget(tx: &mut Tx, user: User, device: &str, places: &[Seq]) -> Reply<()
     Ok(())
 }
 
+/// Places of messages in all inboxes, device by device, at most `limit`, from `after` on. For figures.
+///
+/// # Errors
+/// Faults only.
+pub fn walk(
+    view: &View,
+    after: Option<(User, String, Seq)>,
+    limit: usize,
+) -> Reply<Vec<(User, String, Seq)>> {
+    let rows: Vec<((User, String, Seq), String)> = view.everything(&INBOX, after, limit)?;
+    Ok(rows.into_iter().map(|(key, _)| key).collect())
+}
+
 /// Deletes the inbox of a device that ends.
 ///
 /// # Errors

@@ -51,6 +51,8 @@ pub enum Kind {
     OneTimeKeys = 131,
     /// A user's backups of keys.
     Backups = 140,
+    /// What is kept of the devices of a user of another server.
+    RemoteLists = 150,
 }
 
 /// Who owns the rows of a keyspace.

@@ -2,13 +2,14 @@
 //! [`View`]s and transactions ([`Tx`]); the [`log`] that everything which happened is one row of; followers of that log.
 //!
 //! Invariants: one commit holds all that an action changes, and is durable before it is acknowledged; positions
-//! are dense and never reused; a value read is the value that was written under that key, or a fault.
+//! rise and are never reused; a value read is the value that was written under that key, or a fault.
 #![forbid(unsafe_code)]
 
 pub mod activity;
 mod cache;
 mod codec;
 mod committer;
+pub mod copied;
 pub mod device_changes;
 pub mod device_keys;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod outbox;
 pub mod pdu;
 mod pool;
 mod presence;
+pub mod remote_lists;
 pub mod room;
 pub mod schema;
 pub mod state;
@@ -36,12 +38,13 @@ mod typing;
 pub mod user;
 mod value;
 mod view;
+pub mod witness;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base::{Error, Fault, Reply, Room, Seq, UnixMs, User};
 use kv::Engine;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use ruma::{OwnedServerName, ServerName};
 use tokio::sync::{oneshot, watch};
@@ -57,6 +60,8 @@ pub use txn::Txn;
 pub use typing::Typing;
 pub use value::Value;
 pub use view::{Announced, CacheSpace, Tx, View};
+
+use witness::{Asked, Rounds, Witness};
 
 /// Where "now" comes from: the wall clock, or a simulator's.
 pub type Now = Arc<dyn Fn() -> UnixMs + Send + Sync>;
@@ -77,6 +82,8 @@ pub struct Options {
     pub scheduler: Option<Scheduler>,
     /// See [`Now`].
     pub now: Now,
+    /// What the operator requires of encryption in rooms.
+    pub encryption: Arc<protocol::encryption::Requirement>,
     /// Seed of what is unpredictable; `None`: from the operating system.
     pub seed: Option<u64>,
 }
@@ -92,6 +99,7 @@ impl Options {
             threads: 2 * cores,
             scheduler: None,
             now: wall_clock(),
+            encryption: Arc::default(),
             seed: None,
         }
     }
@@ -120,6 +128,7 @@ pub(crate) struct Shared {
     /// Held by whoever reads the log for the tail.
     tailing: Mutex<()>,
     random: Mutex<StdRng>,
+    witness: RwLock<Option<Arc<dyn Witness>>>,
 }
 
 impl Shared {
@@ -136,7 +145,7 @@ impl Shared {
     ) {
         COMMITTING.set(true);
         self.committer.submit(batch, tell, || {
-            if let Err(e) = take_in_new(self) {
+            if let Err(e) = tail::take_in_new(self) {
                 tracing::error!(error = %e, "cannot read the log");
             }
         });
@@ -190,6 +199,7 @@ impl Store {
             typing: Typing::default(),
             presence: presence::Presence::new((options.now)()),
             random: Mutex::new(random),
+            witness: RwLock::default(),
             engine,
             options,
         });
@@ -228,7 +238,7 @@ impl Store {
             // A thread of its own, so this small executor may park it.
             futures_block(hinted.changed()).is_ok()
         };
-        spawn_tail(weak, wait)
+        tail::spawn(weak, wait)
     }
 
     /// The name of this server.
@@ -280,29 +290,40 @@ impl Store {
         lane: Option<Lane>,
         f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
     ) -> Reply<Written<T>> {
-        let (tell, told) = oneshot::channel();
-        let slot = self.submit(lane, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
-        let outcome = told.await.unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
-        settle(outcome, &slot)
+        let witness = self.shared.witness.read().clone();
+        let work = Work::new(f, witness.is_some());
+        let mut rounds = Rounds::default();
+        loop {
+            let (tell, told) = oneshot::channel();
+            self.submit(lane, work.clone(), Box::new(move |outcome| drop(tell.send(outcome))))?;
+            let outcome = told.await;
+            let outcome =
+                outcome.unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
+            let wanted = std::mem::take(&mut work.lock().asked.wanted);
+            let (Some(witness), false) = (&witness, wanted.is_empty()) else {
+                return settle(outcome, &work);
+            };
+            // Nothing was written: what was wanted is asked for outside of the lane.
+            let heard = rounds.next(witness, wanted).await?;
+            let mut work = work.lock();
+            work.asked.heard.extend(heard);
+            work.asked.possible = rounds.left();
+        }
     }
 
-    fn submit<T: Send + 'static>(
+    fn submit<T: Send + 'static, F: FnMut(&mut Tx) -> Reply<T> + Send + 'static>(
         &self,
         lane: Option<Lane>,
-        mut f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+        work: Arc<Mutex<Work<F, T>>>,
         done: Box<dyn FnOnce(Result<Seq, Fault>) + Send>,
-    ) -> Reply<Slot<T>> {
-        let slot: Slot<T> = Arc::default();
-        let for_job = slot.clone();
-        let run = Box::new(move |tx: &mut Tx| {
-            *for_job.lock() = None;
-            let reply = f(tx);
-            let keep = reply.is_ok();
-            *for_job.lock() = Some(reply);
-            keep
-        });
-        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, run, done })?;
-        Ok(slot)
+    ) -> Reply<()> {
+        let run = Box::new(move |tx: &mut Tx| work.lock().run(tx));
+        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, run, done })
+    }
+
+    /// Whom transactions ask for what they cannot know; see [`witness`]. Without one, they are told that nobody can be asked.
+    pub fn set_witness(&self, witness: Arc<dyn Witness>) {
+        *self.shared.witness.write() = Some(witness);
     }
 
     /// [`Store::read`] on this thread, for start-up, commands and tests.
@@ -316,10 +337,11 @@ impl Store {
         f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
     ) -> Reply<Written<T>> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let slot = self.submit(None, f, Box::new(move |outcome| drop(tell.send(outcome))))?;
+        let work = Work::new(f, false);
+        self.submit(None, work.clone(), Box::new(move |outcome| drop(tell.send(outcome))))?;
         let outcome =
             told.recv().unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
-        settle(outcome, &slot)
+        settle(outcome, &work)
     }
 
     /// The last log position that the process has taken in. Never ahead of what a new view sees.
@@ -439,6 +461,8 @@ impl Store {
     pub fn close(&self) {
         self.shared.pool.stop();
         self.shared.committer.stop();
+        // It may hold the store.
+        *self.shared.witness.write() = None;
     }
 }
 
@@ -468,11 +492,35 @@ impl Drop for Present {
     }
 }
 
-type Slot<T> = Arc<Mutex<Option<Reply<T>>>>;
+/// A transaction that is being done: its function, what that returned last, and what it has asked.
+struct Work<F, T> {
+    f: F,
+    reply: Option<Reply<T>>,
+    asked: Asked,
+}
 
-fn settle<T>(outcome: Result<Seq, Fault>, slot: &Slot<T>) -> Reply<Written<T>> {
+impl<T, F: FnMut(&mut Tx) -> Reply<T>> Work<F, T> {
+    fn new(f: F, possible: bool) -> Arc<Mutex<Work<F, T>>> {
+        let asked = Asked { possible, ..Asked::default() };
+        Arc::new(Mutex::new(Work { f, reply: None, asked }))
+    }
+
+    /// Runs it once; says whether what it wrote is to be kept.
+    fn run(&mut self, tx: &mut Tx) -> bool {
+        self.reply = None;
+        self.asked.wanted.clear();
+        tx.asked.swap(&std::cell::RefCell::new(std::mem::take(&mut self.asked)));
+        let reply = (self.f)(tx);
+        self.asked = tx.asked.take();
+        let keep = reply.is_ok() && self.asked.wanted.is_empty();
+        self.reply = Some(reply);
+        keep
+    }
+}
+
+fn settle<F, T>(outcome: Result<Seq, Fault>, work: &Mutex<Work<F, T>>) -> Reply<Written<T>> {
     let seq = outcome?;
-    match slot.lock().take() {
+    match work.lock().reply.take() {
         Some(reply) => reply.map(|value| Written { value, seq }),
         None => Err(Error::fault("a transaction panicked")),
     }
@@ -500,54 +548,6 @@ const CLAIM_ATTEMPTS_MAX: usize = 100;
 thread_local! {
     /// Is this thread inside a commit?
     static COMMITTING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Log entries read at once by the tail.
-const TAIL_BATCH: usize = 4_096;
-/// After a failed read of the log, so that a dead database is not asked in a tight loop.
-const TAIL_RETRY: Duration = Duration::from_millis(200);
-
-fn spawn_tail(
-    weak: std::sync::Weak<Shared>,
-    mut wait: impl FnMut() -> bool + Send + 'static,
-) -> Reply<()> {
-    let work = move || {
-        while wait() {
-            let Some(shared) = weak.upgrade() else { return };
-            if let Err(e) = take_in_new(&shared) {
-                tracing::error!(error = %e, "cannot read the log");
-                std::thread::sleep(TAIL_RETRY);
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("tail".into())
-        .spawn(work)
-        .map(drop)
-        .map_err(|e| Error::fault(format!("cannot start a thread: {e}")))
-}
-
-fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
-    let _one_at_a_time = shared.tailing.lock();
-    loop {
-        let snapshot = shared.engine.snapshot()?;
-        let (known, head) = (shared.tail.head(), snapshot.head());
-        if head <= known {
-            return Ok(());
-        }
-        let rows = snapshot.scan(
-            kv::Tree::LOG,
-            &known.next().0.to_be_bytes(),
-            &head.next().0.to_be_bytes(),
-            Direction::Forward,
-            TAIL_BATCH,
-        )?;
-        let entries = rows.iter().map(|(k, v)| log::read(k, v)).collect::<Reply<Vec<_>>>()?;
-        if entries.is_empty() {
-            return Err(Error::fault(format!("the log ends at {known}, before its head {head}")));
-        }
-        shared.tail.take_in(entries);
-    }
 }
 
 /// Waits for a future on this thread.

@@ -145,6 +145,16 @@ pub enum Entry {
         /// Where they are.
         shelf: u64,
     },
+    /// An event that was there when users of another server came into its room, and that their join does not follow: nobody
+    /// has told that server of it.
+    Beside {
+        /// Where.
+        room: Room,
+        /// The event.
+        event: Event,
+        /// The name of the server.
+        server: String,
+    },
 }
 
 struct Line {

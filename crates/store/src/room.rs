@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     event::{self, Stored},
+    remote_lists,
     schema::{
         HEADS, Head, MEMBERS, MEMBERS_IN_ORDER, Member, Membership, PARTIAL, ROOM_IDS, ROOMS,
         ROOMS_OF, RoomInfo, SERVERS, Standing, TIMELINE, TURNS, Turn,
@@ -95,11 +96,22 @@ pub fn set_member(tx: &mut Tx, room: Room, user: User, member: Member) -> Reply<
 }
 
 fn count_server(tx: &mut Tx, room: Room, user: User, more: bool) -> Reply<()> {
-    let key = (room, user::id(tx, user)?.server_name().as_str().to_owned());
+    let id = user::id(tx, user)?;
+    let local = user::is_local(tx, &id);
+    let key = (room, id.server_name().as_str().to_owned());
     let before = tx.get(&SERVERS, key.clone())?.unwrap_or_default();
     match if more { before + 1 } else { before.saturating_sub(1) } {
-        0 => tx.delete(&SERVERS, key),
+        0 => {
+            tx.delete(&SERVERS, key);
+            let others: Vec<((Room, String), u64)> = tx.under(&SERVERS, (room,), 1)?;
+            if local && !others.is_empty() {
+                remote_lists::abandon(tx, room);
+            }
+        }
         now => tx.put(&SERVERS, key, &now),
+    }
+    if !local && !more {
+        remote_lists::leaves(tx, user, room)?;
     }
     Ok(())
 }

@@ -6,13 +6,19 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
-use base::{Room, Seq, User};
+use base::{Error, Reply, Room, Seq, User};
+use kv::Direction;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::{keyspace::Tenant, log::Entry};
+use crate::{
+    Shared,
+    keyspace::Tenant,
+    log::{self, Entry},
+};
 
 /// Entries kept decoded, about 64 bytes each: a client that syncs every half minute stays inside at 2,000 events/s.
 const RECENT_MAX: usize = 65_536;
@@ -235,7 +241,8 @@ impl Sleepers {
             | Entry::Notice { .. }
             | Entry::Outbound { .. }
             | Entry::DevicesGone { .. }
-            | Entry::ShelfGone { .. } => {}
+            | Entry::ShelfGone { .. }
+            | Entry::Beside { .. } => {}
             Entry::State { room, target } => {
                 self.wake_room(*room);
                 if let Some(target) = target {
@@ -372,5 +379,55 @@ impl Drop for RoomListener {
         if watched.listeners == 0 {
             sleepers.watched.remove(&self.room);
         }
+    }
+}
+
+/// Log entries read at once by the tail.
+const TAIL_BATCH: usize = 4_096;
+/// After a failed read of the log, so that a dead database is not asked in a tight loop.
+const TAIL_RETRY: Duration = Duration::from_millis(200);
+
+/// The thread that reads the log whenever `wait` says that there may be more, as long as the store lives.
+pub(crate) fn spawn(
+    weak: std::sync::Weak<Shared>,
+    mut wait: impl FnMut() -> bool + Send + 'static,
+) -> Reply<()> {
+    let work = move || {
+        while wait() {
+            let Some(shared) = weak.upgrade() else { return };
+            if let Err(e) = take_in_new(&shared) {
+                tracing::error!(error = %e, "cannot read the log");
+                std::thread::sleep(TAIL_RETRY);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("tail".into())
+        .spawn(work)
+        .map(drop)
+        .map_err(|e| Error::fault(format!("cannot start a thread: {e}")))
+}
+
+/// Reads what the log has and the tail does not.
+pub(crate) fn take_in_new(shared: &Arc<Shared>) -> Reply<()> {
+    let _one_at_a_time = shared.tailing.lock();
+    loop {
+        let snapshot = shared.engine.snapshot()?;
+        let (known, head) = (shared.tail.head(), snapshot.head());
+        if head <= known {
+            return Ok(());
+        }
+        let rows = snapshot.scan(
+            kv::Tree::LOG,
+            &known.next().0.to_be_bytes(),
+            &head.next().0.to_be_bytes(),
+            Direction::Forward,
+            TAIL_BATCH,
+        )?;
+        let entries = rows.iter().map(|(k, v)| log::read(k, v)).collect::<Reply<Vec<_>>>()?;
+        if entries.is_empty() {
+            return Err(Error::fault(format!("the log ends at {known}, before its head {head}")));
+        }
+        shared.tail.take_in(entries);
     }
 }

@@ -1,6 +1,7 @@
 //! What the store promises, over the memory engine. (That every engine behaves like it, `kv::conformance` shows.)
 
 mod scheduled;
+mod witnessed;
 
 use std::{
     collections::BTreeMap,

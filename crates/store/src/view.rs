@@ -24,6 +24,7 @@ use crate::{
     keyspace::{Keyspace, Kind, Tenant, owner},
     log,
     value::{Value, seal, unseal},
+    witness::Asked,
 };
 
 /// A consistent snapshot of one tenant. Synchronous; lives for one request on the bounded pool.
@@ -35,6 +36,8 @@ pub struct View {
     pending: Option<RefCell<Pending>>,
     /// See [`View::keep`].
     kept: RefCell<Vec<KvRow>>,
+    /// See [`crate::witness`].
+    pub(crate) asked: RefCell<Asked>,
 }
 
 type RowKey = (Tree, Vec<u8>);
@@ -61,7 +64,8 @@ impl View {
         tenant: Tenant,
         now: UnixMs,
     ) -> View {
-        View { snapshot, shared, tenant, now, pending: None, kept: RefCell::default() }
+        let (kept, asked) = (RefCell::default(), RefCell::default());
+        View { snapshot, shared, tenant, now, pending: None, kept, asked }
     }
 
     /// The last log position that this view contains.
@@ -83,6 +87,10 @@ impl View {
     /// The key with which this server signs.
     pub fn signing_key(&self) -> &protocol::SigningKey {
         &self.shared.options.signing_key
+    }
+    /// What the operator requires of encryption in rooms.
+    pub fn encryption(&self) -> &protocol::encryption::Requirement {
+        &self.shared.options.encryption
     }
     /// Today's position among typing notices.
     pub fn typing_epoch(&self) -> Epoch {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use base::{Reply, Room, Seq, User};
-use ruma::OwnedUserId;
-use store::{View, room, schema::Standing, user};
+use ruma::{OwnedUserId, UserId};
+use store::{View, event, room, schema::Standing, state, user};
 
 use crate::{changes::Changes, json::Out};
 
@@ -29,8 +29,21 @@ impl DeviceLists {
     /// # Errors
     /// Faults only.
     pub fn since(view: &View, viewer: User, since: Seq) -> Reply<DeviceLists> {
+        Self::since_within(view, viewer, since, LOG_SCAN_MAX)
+    }
+
+    /// The same, for which at most so many entries of the log are read.
+    ///
+    /// # Errors
+    /// Faults only.
+    pub fn since_within(
+        view: &View,
+        viewer: User,
+        since: Seq,
+        scan_max: usize,
+    ) -> Reply<DeviceLists> {
         let since = since.min(view.head());
-        let changes = Changes::gather(view, viewer, Some(since), LOG_SCAN_MAX)?;
+        let changes = Changes::gather(view, viewer, Some(since), scan_max)?;
         Self::read(view, viewer, since, &changes)
     }
 
@@ -70,16 +83,19 @@ impl DeviceLists {
             let now = room::is_joined(view, *at, *who)?;
             match (*who == viewer, before, now) {
                 (false, false, true) => drop(changed.insert(*who)),
-                (false, true, false) => drop(left.insert(*who)),
-                (true, false, true) => changed.extend(members(view, *at)?),
-                (true, true, false) => {
-                    // Who came after the caller left is not theirs to know.
-                    for member in members(view, *at)? {
-                        if was_joined(view, *at, since, member)? {
-                            left.insert(member);
-                        }
-                    }
+                // Who went before the caller came is not theirs to know.
+                (false, true, false) if was_joined(view, *at, since, viewer)? => {
+                    left.insert(*who);
                 }
+                // What changed while nothing was shared was told to nobody here.
+                (false, true, true) if !stayed(view, *at, since, *who)? => {
+                    changed.insert(*who);
+                }
+                (true, false, true) => changed.extend(members(view, *at)?),
+                (true, true, true) if !stayed(view, *at, since, *who)? => {
+                    changed.extend(members(view, *at)?);
+                }
+                (true, true, false) => left.extend(members_then(view, *at, since)?),
                 _ => {}
             }
         }
@@ -87,6 +103,13 @@ impl DeviceLists {
             for at in &mine {
                 changed.extend(members(view, *at)?);
             }
+            left.extend(gone(view, viewer, since)?);
+        }
+        // The caller has always been with themselves, and is told of what changed only.
+        if changes.rooms().is_none() || changes.devices.contains(&viewer) {
+            changed.insert(viewer);
+        } else {
+            changed.remove(&viewer);
         }
         let mut lists = DeviceLists::default();
         for who in &changed {
@@ -125,12 +148,66 @@ fn was_joined(view: &View, at: Room, since: Seq, who: User) -> Reply<bool> {
     Ok(event.and_then(|event| room::standing(&event)) == Some(Standing::Join))
 }
 
+/// Has somebody who is in a room been there ever since?
+fn stayed(view: &View, at: Room, since: Seq, who: User) -> Reply<bool> {
+    let Some(member) = room::member(view, at, who)? else { return Ok(false) };
+    let began = room::stay_began(view, member.event)?;
+    Ok(event::order(view, began)?.is_some_and(|began| began <= since))
+}
+
+/// Those who were in a room at a position, and may be gone themselves; none if it is a large one without encryption.
+fn members_then(view: &View, at: Room, since: Seq) -> Reply<Vec<User>> {
+    if is_open(view, at)? {
+        return Ok(Vec::new());
+    }
+    let mut then = Vec::new();
+    for (who, _) in room::members(view, at)? {
+        // Who came after the caller left is not theirs to know.
+        if was_joined(view, at, since, who)? {
+            then.push(who);
+        }
+    }
+    Ok(then)
+}
+
+/// Those who were in a room with somebody at a position, as far as one of the two is not there any more.
+fn gone(view: &View, viewer: User, since: Seq) -> Reply<BTreeSet<User>> {
+    let mut gone = BTreeSet::new();
+    for (at, membership) in room::rooms_of(view, viewer)?.iter() {
+        if !membership.was_joined || !was_joined(view, *at, since, viewer)? {
+            continue;
+        }
+        if membership.standing != Standing::Join {
+            gone.extend(members_then(view, *at, since)?);
+            continue;
+        }
+        let (then, now) = (room::state_at(view, *at, since)?, room::head(view, *at)?.state);
+        for change in state::diff(view, then, now)? {
+            let Some(old) = change.before else { continue };
+            let old = event::load(view, old)?;
+            if !old.is_state("m.room.member") || room::standing(&old) != Some(Standing::Join) {
+                continue;
+            }
+            let id = old.row.state_key.as_deref().and_then(|id| UserId::parse(id).ok());
+            if let Some(id) = id {
+                gone.extend(user::find(view, &id)?);
+            }
+        }
+    }
+    gone.remove(&viewer);
+    Ok(gone)
+}
+
+/// Is a room a large one without encryption?
+fn is_open(view: &View, at: Room) -> Reply<bool> {
+    let head = room::head(view, at)?;
+    Ok(head.joined > OPEN_ROOM_MEMBERS_MAX
+        && room::state(view, head.state, "m.room.encryption", "")?.is_none())
+}
+
 /// Those in a room; none if it is a large one without encryption.
 fn members(view: &View, at: Room) -> Reply<Vec<User>> {
-    let head = room::head(view, at)?;
-    if head.joined > OPEN_ROOM_MEMBERS_MAX
-        && room::state(view, head.state, "m.room.encryption", "")?.is_none()
-    {
+    if is_open(view, at)? {
         return Ok(Vec::new());
     }
     let members = room::members(view, at)?.into_iter();

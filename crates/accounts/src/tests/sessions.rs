@@ -274,7 +274,7 @@ fn transaction_ids_end_with_their_device() {
     assert_eq!(gone(), 1);
     assert_eq!(sweep_all(), 3);
     assert_eq!(left(), (6, 5));
-    house.write(move |tx| device::delete_all(tx, user, None)).unwrap();
+    house.write(move |tx| device::delete_all(tx, user)).unwrap();
     sweep_all();
     assert_eq!(left(), (0, 0));
 }

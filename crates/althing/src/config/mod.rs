@@ -22,11 +22,12 @@ pub(crate) use layers::Problem;
 use layers::Reader;
 pub(crate) use render::{example, page};
 pub(crate) use table::{
-    Appservices, Email, Federation, Limits, Listener, Log, Media, Presence, Public, Registration,
-    Rooms, Rtc, Store, Support, Top, Turn,
+    Appservices, Email, Encryption, Federation, Limits, Listener, Log, Media, Presence, Public,
+    Registration, Rooms, Rtc, Store, Support, Top, Turn,
 };
 pub(crate) use value::{
-    Bind, Durability, Engine, LogFormat, RegistrationMode, Resource, ServerPattern, Value,
+    Bind, Durability, Engine, LogFormat, RegistrationMode, RequiredIn, Resource, ServerPattern,
+    Value,
 };
 
 /// Where the configuration comes from.
@@ -49,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) registration: Registration,
     pub(crate) rooms: Rooms,
+    pub(crate) encryption: Encryption,
     pub(crate) federation: Federation,
     pub(crate) limits: Limits,
     pub(crate) media: Media,
@@ -101,6 +103,7 @@ impl Config {
         let store = Store::read(reader, "store.");
         let registration = Registration::read(reader, "registration.");
         let rooms = Rooms::read(reader, "rooms.");
+        let encryption = Encryption::read(reader, "encryption.");
         let federation = Federation::read(reader, "federation.");
         let limits = Limits::read(reader, "limits.");
         let media = Media::read(reader, "media.");
@@ -118,6 +121,7 @@ impl Config {
             store: store?,
             registration: registration?,
             rooms: rooms?,
+            encryption: encryption?,
             federation: federation?,
             limits: limits?,
             media: media?,
@@ -171,6 +175,7 @@ impl Config {
             ("store", self.store.show()),
             ("registration", self.registration.show()),
             ("rooms", self.rooms.show()),
+            ("encryption", self.encryption.show()),
             ("federation", self.federation.show()),
             ("limits", self.limits.show()),
             ("media", self.media.show()),

@@ -14,8 +14,8 @@ use super::{
     section::{Section, Setting},
     value::{
         Bind, DatabaseUrl, Durability, Engine, File, Folder, HttpUrl, LogFilter, LogFormat,
-        MailAddress, MailUrl, Mailbox, ProxyUrl, RegistrationMode, RegistrationToken, Resource,
-        Seconds, Secret, ServerPattern, Size, Span, TurnUri, UserName, Value,
+        MailAddress, MailUrl, Mailbox, ProxyUrl, RegistrationMode, RegistrationToken, RequiredIn,
+        Resource, Seconds, Secret, ServerPattern, Size, Span, TurnUri, UserName, Value,
     },
 };
 
@@ -149,6 +149,17 @@ table! {
     Rooms "rooms" {
         /// The version of rooms whose creator asks for none.
         default_version: RoomVersionId = "\"12\"";
+    }
+    /// End-to-end encryption, where it is not left to users.
+    Encryption "encryption" {
+        /// New rooms that are encrypted, whatever their creator asks for. `off`: none. `private`: those that are neither in
+        /// the directory nor open to everybody. `all`. Never spaces, and not the rooms of the server's notices. Also, what is
+        /// encrypted cannot be made less so.
+        require: RequiredIn = "\"off\"";
+        /// Whether messages in clear are refused in encrypted rooms. See [Encryption](encryption.md).
+        refuse_plaintext: bool = "false";
+        /// Whether users that belong to a bridge or bot alone may send messages in clear all the same.
+        exempt_appservices: bool = "true";
     }
     /// Talking with other servers.
     Federation "federation" {

@@ -320,6 +320,8 @@ choices! {
     Durability { Sync = "sync", Relaxed = "relaxed" }
     /// Who may register.
     RegistrationMode { Open = "open", Token = "token", Closed = "closed" }
+    /// Which new rooms are encrypted, whatever their creator asks for.
+    RequiredIn { Off = "off", Private = "private", All = "all" }
     /// How log lines look.
     LogFormat { Text = "text", Json = "json" }
 }

@@ -68,21 +68,24 @@ fn read(room: &str, session: &str, json: &str) -> Reply<BackedUpKey> {
 /// `M_INVALID_PARAM` for bad ids, 413 `M_TOO_LARGE` for keys that are too large or too many.
 pub fn put(tx: &mut Tx, user: User, version: &str, rooms: &Rooms) -> Reply<State> {
     let (number, mut backup) = current_as(tx, user, version)?;
-    let mut changed = false;
+    let mut given = Vec::new();
     for (room, sessions) in rooms {
         for (session, json) in sessions {
             let new = read(room, session, json.get())?;
-            let place = (user, backup.shelf, room.clone(), session.clone());
-            let old = tx.get(&BACKED_UP_KEYS, place.clone())?;
-            if old.as_ref().is_some_and(|old| !is_better(&new, old)) {
-                continue;
-            }
-            if old.is_none() {
-                backup.count = backup.count.saturating_add(1);
-            }
-            tx.put(&BACKED_UP_KEYS, place, &new);
-            changed = true;
+            given.push(((user, backup.shelf, room.clone(), session.clone()), new));
         }
+    }
+    let there = tx.get_many(&BACKED_UP_KEYS, given.iter().map(|(place, _)| place.clone()))?;
+    let mut changed = false;
+    for ((place, new), old) in given.into_iter().zip(there) {
+        if old.as_ref().is_some_and(|old| !is_better(&new, old)) {
+            continue;
+        }
+        if old.is_none() {
+            backup.count = backup.count.saturating_add(1);
+        }
+        tx.put(&BACKED_UP_KEYS, place, &new);
+        changed = true;
     }
     if backup.count > KEYS_MAX {
         return Err(Error::too_large(format!("a backup has at most {KEYS_MAX} keys")));

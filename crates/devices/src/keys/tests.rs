@@ -8,8 +8,8 @@ use protocol::SigningKey;
 use ruma::{OwnedUserId, UserId, server_name};
 use serde_json::{Map, Value, json};
 use store::{
-    Options, Store, device_keys,
-    schema::{ACCOUNTS, Account, DEVICES, Device},
+    Options, Store, copied, device_keys,
+    schema::{ACCOUNTS, Account, DESTINATIONS, DEVICES, Destination, Device},
     user,
 };
 
@@ -75,7 +75,7 @@ fn asked(name: &str, device: &str) -> Claims {
 
 fn claimed(store: &Store, claims: &Claims) -> Option<String> {
     let claims = claims.clone();
-    let given = store.write_here(move |tx| claim(tx, &claims)).unwrap().value;
+    let given = store.write_here(move |tx| claim(tx, &claims)).unwrap().value.keys;
     let device = given.values().next()?.as_object()?.values().next()?;
     device.as_object()?.keys().next().cloned()
 }
@@ -129,6 +129,83 @@ fn the_same_key_may_be_uploaded_again_and_another_under_its_name_may_not() {
         .one_time_keys
         .insert("signed_curve25519:002".to_owned(), json!({"key": "other"}).to_string());
     assert!(put(&store, bob, "bob", "B", other).is_err());
+}
+
+#[test]
+fn a_key_that_was_claimed_is_never_given_out_again_even_if_it_is_uploaded_again() {
+    let store = open();
+    let bob = person(&store, "bob", "B");
+    put(&store, bob, "bob", "B", one_time([1, 2])).unwrap();
+    assert_eq!(claimed(&store, &asked("bob", "B")).unwrap(), "signed_curve25519:001");
+    // The answer to the upload was lost.
+    assert_eq!(put(&store, bob, "bob", "B", one_time([1, 2])).unwrap(), 1);
+    assert_eq!(claimed(&store, &asked("bob", "B")).unwrap(), "signed_curve25519:002");
+    assert_eq!(claimed(&store, &asked("bob", "B")), None);
+    // Another key under an old name is another key.
+    let other = json!({"key": "other"}).to_string();
+    let new = BTreeMap::from([("signed_curve25519:001".to_owned(), other)]);
+    let new = Upload { one_time_keys: new, ..Upload::default() };
+    assert_eq!(put(&store, bob, "bob", "B", new).unwrap(), 1);
+}
+
+#[test]
+fn a_copy_of_a_store_gives_out_nothing_and_says_nothing_that_the_original_may_have() {
+    let store = open();
+    let bob = person(&store, "bob", "B");
+    let mut keys = one_time([1, 2]);
+    let fallback = json!({"key": "f"}).to_string();
+    keys.fallback_keys = BTreeMap::from([("signed_curve25519:fall".to_owned(), fallback)]);
+    put(&store, bob, "bob", "B", keys.clone()).unwrap();
+    let stream = |store: &Store| {
+        let key = ("b.org".to_owned(),);
+        store.read_here(|v| v.get(&DESTINATIONS, key)).unwrap().unwrap().stream
+    };
+    let row = Destination { stream: 5, next: 9, ..Destination::default() };
+    store
+        .write_here(move |tx| {
+            store::device_changes::announce(tx, bob, "B");
+            tx.put(&DESTINATIONS, ("b.org".to_owned(),), &row);
+            Ok(())
+        })
+        .unwrap();
+    let last = |store: &Store, before| {
+        store.read_here(|v| store::device_changes::last_before(v, bob, before)).unwrap().unwrap()
+    };
+    let (told, head) = (last(&store, base::Seq::MAX), store.head());
+    copied::mark(&store).unwrap();
+    copied::settle(&store).unwrap();
+    assert!(!copied::is_marked(&store).unwrap());
+    let supply = store.read_here(|v| device_keys::supply(v, bob, "B")).unwrap();
+    assert_eq!((supply.counts["signed_curve25519"], supply.unused_fallbacks.len()), (0, 0));
+    assert_eq!(put(&store, bob, "bob", "B", keys).unwrap(), 0);
+    assert_eq!(claimed(&store, &asked("bob", "B")).unwrap(), "signed_curve25519:fall");
+    assert_ne!(stream(&store), 5);
+    assert!(store.head().0 > head.0 + (1 << 26), "a token of the original lies behind what comes");
+    // The announced change follows upon one that no server was told of.
+    let now = last(&store, base::Seq::MAX);
+    assert!(now > head && last(&store, now) > told);
+}
+
+#[test]
+fn devices_that_have_no_key_left_are_counted() {
+    let store = open();
+    let bob = person(&store, "bob", "B");
+    let count = |device: &str| {
+        let claims = asked("bob", device);
+        let given = store.write_here(move |tx| claim(tx, &claims)).unwrap().value;
+        (given.by_fallback, given.nothing)
+    };
+    assert_eq!(count("B"), (0, 0), "it has no keys at all");
+    let keys = json!({"user_id": id("bob"), "device_id": "B", "algorithms": [], "keys": {}});
+    let mut new = one_time([1]);
+    new.device_keys = Some(keys.to_string());
+    put(&store, bob, "bob", "B", new).unwrap();
+    assert_eq!((count("B"), count("B")), ((0, 0), (0, 1)));
+    let fallback = json!({"key": "f"}).to_string();
+    let new = BTreeMap::from([("signed_curve25519:fall".to_owned(), fallback)]);
+    let new = Upload { fallback_keys: new, ..Upload::default() };
+    put(&store, bob, "bob", "B", new).unwrap();
+    assert_eq!((count("B"), count("C")), ((1, 0), (0, 0)));
 }
 
 #[test]

@@ -130,13 +130,17 @@ fn one_time(tx: &mut Tx, user: User, device: &str, new: &BTreeMap<String, String
             let text = format!("One time key {name} already exists, and is another.");
             return Err(Error::refused(400, "M_UNKNOWN", text));
         }
+        let row = OneTimeKey { id: id.to_owned(), json: value.to_string() };
+        // The answer to an earlier upload was lost, and in the meantime somebody claimed the key.
+        if device_keys::was_claimed(tx, user, device, algorithm, &row)? {
+            continue;
+        }
         count += 1;
         if count > ONE_TIME_KEYS_MAX {
             let text = format!("a device has at most {ONE_TIME_KEYS_MAX} one-time keys");
             return Err(Error::invalid_param(text));
         }
         let next = next.entry(algorithm.to_owned()).or_insert(0);
-        let row = OneTimeKey { id: id.to_owned(), json: value.to_string() };
         tx.put(&ONE_TIME_KEYS, (user, device.to_owned(), algorithm.to_owned(), *next), &row);
         *next = next.saturating_add(1);
     }

@@ -7,11 +7,11 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use base::{Reply, Room, UnixMs, User};
-use devices::to_device::Incoming;
+use devices::{lists::Told, to_device::Incoming};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use store::{PresenceShown, PresenceState, Store, Tx, View, log::Entry, room, user};
+use store::{PresenceShown, PresenceState, Store, Tx, View, room, user};
 
 use crate::peers::Peers;
 
@@ -70,7 +70,7 @@ struct Data {
     thread_id: Option<String>,
 }
 
-/// Whose devices or keys changed; which, their server is asked.
+/// Whose devices or keys changed, where the rest cannot be read.
 #[derive(Deserialize)]
 struct Changed {
     user_id: OwnedUserId,
@@ -98,7 +98,7 @@ struct Present {
 struct Lasting {
     reads: Vec<Read>,
     messages: Vec<Incoming>,
-    changed: Vec<OwnedUserId>,
+    changed: Vec<Told>,
 }
 
 /// What lives in memory only.
@@ -108,7 +108,7 @@ struct Passing {
     present: Vec<Push>,
 }
 
-/// Takes the EDUs of a transaction, at most as many as the spec allows.
+/// Takes the EDUs of a transaction, at most as many as the spec allows. Says whether a device list has to be asked for again.
 ///
 /// # Errors
 /// Faults only: then the transaction must not be acknowledged.
@@ -117,20 +117,21 @@ pub async fn take(
     peers: &Peers,
     origin: &ServerName,
     edus: Vec<Box<RawValue>>,
-) -> Reply<()> {
+) -> Reply<bool> {
     if !peers.border().admits(origin) {
-        return Ok(());
+        return Ok(false);
     }
+    let mut stale = false;
     let (lasting, passing) = sort(&edus);
     let server = origin.to_owned();
     if !lasting.reads.is_empty() || !lasting.messages.is_empty() || !lasting.changed.is_empty() {
         let server = server.clone();
-        store.write(None, move |tx| write(tx, &server, &lasting)).await?;
+        stale = store.write(None, move |tx| write(tx, &server, &lasting)).await?.value;
     }
     if !passing.typing.is_empty() || !passing.present.is_empty() {
         tell(store, server, passing).await?;
     }
-    Ok(())
+    Ok(stale)
 }
 
 fn sort(edus: &[Box<RawValue>]) -> (Lasting, Passing) {
@@ -151,9 +152,13 @@ fn sort(edus: &[Box<RawValue>]) -> (Lasting, Passing) {
                 lasting.reads.extend(read::<Receipts>(content).into_iter().flat_map(reads));
             }
             "m.direct_to_device" => lasting.messages.extend(read::<Incoming>(content)),
-            "m.device_list_update" | "m.signing_key_update" => {
-                let changed = read::<Changed>(content).map(|changed| changed.user_id);
-                lasting.changed.extend(changed.filter(|user| !lasting.changed.contains(user)));
+            "m.device_list_update" => {
+                let told = read(content).map(Told::Device);
+                lasting.changed.extend(told.or_else(|| something(content)));
+            }
+            "m.signing_key_update" => {
+                let told = read(content).map(Told::Signing);
+                lasting.changed.extend(told.or_else(|| something(content)));
             }
             _ => {}
         }
@@ -163,6 +168,10 @@ fn sort(edus: &[Box<RawValue>]) -> (Lasting, Passing) {
 
 fn read<'a, T: Deserialize<'a>>(content: &'a str) -> Option<T> {
     serde_json::from_str(content).ok()
+}
+
+fn something(content: &str) -> Option<Told> {
+    read::<Changed>(content).map(|changed| Told::Something(changed.user_id))
 }
 
 fn reads(receipts: Receipts) -> Vec<Read> {
@@ -185,7 +194,7 @@ fn reads(receipts: Receipts) -> Vec<Read> {
     out
 }
 
-fn write(tx: &mut Tx, origin: &ServerName, lasting: &Lasting) -> Reply<()> {
+fn write(tx: &mut Tx, origin: &ServerName, lasting: &Lasting) -> Reply<bool> {
     for Read { room, user, event, thread, at } in &lasting.reads {
         if let Some((room, user)) = member(tx, origin, room, user)? {
             rooms::receipt::told(tx, user, room, event, thread.as_deref(), *at)?;
@@ -194,17 +203,11 @@ fn write(tx: &mut Tx, origin: &ServerName, lasting: &Lasting) -> Reply<()> {
     for message in &lasting.messages {
         devices::to_device::receive(tx, origin.as_str(), message)?;
     }
-    for id in &lasting.changed {
-        if id.server_name() != origin {
-            continue;
-        }
-        // Who shares no room with anyone here concerns nobody.
-        let Some(user) = user::find(tx, id)? else { continue };
-        if !room::joined_rooms(tx, user)?.is_empty() {
-            tx.announce(Entry::Devices { user });
-        }
+    let mut stale = false;
+    for told in &lasting.changed {
+        stale |= devices::lists::heard(tx, origin.as_str(), told)?;
     }
-    Ok(())
+    Ok(stale)
 }
 
 /// A user of a server who is in a room in which that server may take part.

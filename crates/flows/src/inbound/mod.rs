@@ -21,7 +21,7 @@ use ruma::OwnedServerName;
 use store::{Store, schema::STAGED};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{journey::Journeys, peers::Peers};
+use crate::{device_lists::DeviceLists, journey::Journeys, peers::Peers};
 
 pub use transaction::Sent;
 
@@ -36,6 +36,7 @@ struct Inner {
     store: Store,
     peers: Peers,
     journeys: Journeys,
+    lists: DeviceLists,
     /// Rooms, and servers whose events that wait there are being worked off.
     working: Mutex<HashSet<(Room, OwnedServerName)>>,
     tasks: Mutex<JoinSet<()>>,
@@ -48,10 +49,12 @@ impl Inbound {
     /// Works on nothing yet.
     #[must_use]
     pub fn new(store: Store, peers: Peers, journeys: Journeys) -> Inbound {
+        let lists = DeviceLists::new(store.clone(), peers.clone());
         Inbound(Arc::new(Inner {
             store,
             peers,
             journeys,
+            lists,
             working: Mutex::default(),
             tasks: Mutex::default(),
             origins: Mutex::default(),
@@ -76,7 +79,15 @@ impl Inbound {
                 self.work_on(room, origin);
             }
         }
+        let resyncing = self.0.lists.clone().run(self.0.stop.subscribe());
+        self.0.tasks.lock().spawn(resyncing);
         Ok(())
+    }
+
+    /// The device lists of their users.
+    #[must_use]
+    pub fn device_lists(&self) -> &DeviceLists {
+        &self.0.lists
     }
 
     /// Ends all work; what waits, waits on.

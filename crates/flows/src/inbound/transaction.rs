@@ -66,15 +66,13 @@ impl Inbound {
             self.take_room(&sent.origin, &room, pdus, &mut outcome).await?;
         }
         if !sent.edus.is_empty() {
-            super::edu::take(&self.0.store, &self.0.peers, &sent.origin, sent.edus).await?;
+            let (store, peers) = (&self.0.store, &self.0.peers);
+            if super::edu::take(store, peers, &sent.origin, sent.edus).await? {
+                self.0.lists.wake();
+            }
         }
         self.remember(&sent.origin, sent.id, &outcome).await?;
         Ok(outcome)
-    }
-
-    async fn place(&self, id: &RoomId, origin: &ServerName) -> Reply<Result<Place, String>> {
-        let (id, origin) = (id.to_owned(), origin.to_owned());
-        self.0.store.read(move |view| place(view, &id, &origin)).await
     }
 
     async fn known(&self, sent: &Sent) -> Reply<Option<Transaction>> {
@@ -106,6 +104,11 @@ impl Inbound {
         write.await.map(drop)
     }
 
+    async fn place(&self, id: &RoomId, origin: &OwnedServerName) -> Reply<Result<Place, String>> {
+        let (id, origin) = (id.to_owned(), origin.clone());
+        self.0.store.read(move |view| place(view, &id, &origin)).await
+    }
+
     /// Takes the events of one room.
     async fn take_room(
         &self,
@@ -115,7 +118,8 @@ impl Inbound {
         outcome: &mut BTreeMap<OwnedEventId, Option<String>>,
     ) -> Reply<()> {
         let mut place = self.place(id, origin).await?;
-        if !place.as_ref().is_ok_and(|place| place.resident) && self.0.journeys.arrived(id).await {
+        let is_elsewhere = place.as_ref().map_or(true, |place| !place.resident);
+        if is_elsewhere && self.0.journeys.arrived(id).await {
             place = self.place(id, origin).await?;
         }
         let place = match place {
@@ -179,7 +183,7 @@ enum Taken {
     Refused(String),
 }
 
-/// Takes in what can be taken in, and stages what misses something. What follows a staged event misses that one.
+/// Takes in what can be taken in, and stages what misses something, or the word of the room's policy server. What follows a staged event misses that one.
 fn receive_or_stage(
     tx: &mut Tx,
     room: Room,
@@ -189,7 +193,7 @@ fn receive_or_stage(
 ) -> Reply<Vec<Taken>> {
     let mut all = Vec::with_capacity(pdus.len());
     for pdu in pdus {
-        all.push(match received(remote::receive(tx, room, pdu))? {
+        all.push(match received(remote::receive_signed(tx, room, pdu))? {
             Some(taken) => taken,
             None => stage(tx, room, origin, version, pdu)?,
         });
@@ -200,7 +204,7 @@ fn receive_or_stage(
 /// `None`: it cannot be judged yet.
 fn received(outcome: Reply<Outcome>) -> Reply<Option<Taken>> {
     Ok(Some(match outcome {
-        Ok(Outcome::Missing(_)) => return Ok(None),
+        Ok(Outcome::Missing(_) | Outcome::Unsigned) => return Ok(None),
         Ok(Outcome::Known(_) | Outcome::Accepted(_) | Outcome::SoftFailed(..)) => Taken::In,
         Ok(Outcome::Rejected(_, why)) => Taken::Refused(why),
         Err(Error::Refused(refusal)) => Taken::Refused(refusal.message),

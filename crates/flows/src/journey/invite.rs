@@ -1,7 +1,5 @@
 //! Inviting users of other servers (spec: Server-Server API, "Inviting to a room").
 
-use std::collections::BTreeMap;
-
 use base::{Error, Reply, User};
 use protocol::Pdu;
 use rooms::{
@@ -61,7 +59,9 @@ impl Journeys {
             Outcome::SoftFailed(_, rule) | Outcome::Rejected(_, rule) => {
                 Err(Error::forbidden(rule))
             }
-            Outcome::Missing(_) => Err(Error::fault("an invite of our own misses events")),
+            Outcome::Missing(_) | Outcome::Unsigned => {
+                Err(Error::fault("an invite of our own misses events"))
+            }
         }
     }
 
@@ -81,7 +81,10 @@ impl Journeys {
         let theirs = protocol::pdu::parse(version, answer.get()).ok();
         let theirs =
             theirs.filter(|t| t.event_id == pdu.event_id && t.content.get() == pdu.content.get());
-        let both = theirs.and_then(|theirs| with_signature(pdu, &theirs, server));
+        let both = theirs.and_then(|theirs| {
+            let mut both = pdu.clone();
+            both.take_signatures(&theirs, server).then_some(both)
+        });
         let no = |why: &str| Error::from(Unanswered::Silent(why.to_owned()));
         let both = both.ok_or_else(|| {
             no("it gave back another event than it was shown, or did not sign it")
@@ -92,52 +95,5 @@ impl Journeys {
             Error::Refused(refusal) => no(&refusal.message),
             fault => fault,
         })
-    }
-}
-
-/// Our event with what that server signed.
-fn with_signature(ours: &Pdu, theirs: &Pdu, server: &ServerName) -> Option<Pdu> {
-    type Signatures = BTreeMap<String, BTreeMap<String, String>>;
-    let mut all: Signatures = serde_json::from_str(&ours.signatures).ok()?;
-    let mut more: Signatures = serde_json::from_str(&theirs.signatures).ok()?;
-    let signed = more.remove(server.as_str()).filter(|keys| !keys.is_empty())?;
-    all.insert(server.as_str().to_owned(), signed);
-    let mut pdu = ours.clone();
-    pdu.signatures = serde_json::to_string(&all).ok()?;
-    Some(pdu)
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::{Draft, SigningKey};
-    use ruma::{RoomVersionId, server_name};
-    use serde_json::{json, value::to_raw_value};
-
-    use super::*;
-
-    fn signed(server: &str) -> Pdu {
-        let draft = Draft {
-            room_id: Some(OwnedRoomId::try_from("!r:a").unwrap()),
-            sender: OwnedUserId::try_from("@a:a").unwrap(),
-            kind: "m.room.member".into(),
-            state_key: Some("@b:b".into()),
-            content: to_raw_value(&json!({"membership": "invite"})).unwrap(),
-            redacts: None,
-            prev_events: Vec::new(),
-            auth_events: Vec::new(),
-            depth: 1,
-            origin_server_ts: 1,
-        };
-        let key = SigningKey::generate([3; 32], "k").unwrap();
-        draft.sign(&RoomVersionId::V10, <&ServerName>::try_from(server).unwrap(), &key).unwrap()
-    }
-
-    #[test]
-    fn only_the_signature_of_the_invited_server_is_taken_over() {
-        let both = with_signature(&signed("a"), &signed("b"), server_name!("b")).unwrap();
-        assert!(both.is_signed_by("a") && both.is_signed_by("b"));
-        assert!(with_signature(&signed("a"), &signed("a"), server_name!("b")).is_none());
-        let other = with_signature(&signed("a"), &signed("c"), server_name!("b"));
-        assert!(other.is_none());
     }
 }

@@ -27,8 +27,8 @@ use crate::peers::{Patience, Said, Unanswered};
 const STATE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Such a state is 50 to 100 MB.
 const STATE_BYTES_MAX: usize = 128 << 20;
-/// So long other servers' events of a room wait until this server is in it.
-const ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(20);
+/// What is told of a room waits so long for a join that is under way; whoever tells it does not wait for ever.
+const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// Servers of a room that are remembered while its members are not known.
 const NAMED_SERVERS_MAX: usize = 20_000;
 
@@ -50,16 +50,17 @@ impl Journeys {
         if !resident && self.is_resident(aim).await? {
             return Ok(());
         }
-        let _arriving = self.0.arriving.take(aim.room.as_str()).await;
         let servers = self.servers(who.user, aim).await?;
         self.try_each(servers, |server| self.join_through(server, who, aim)).await
     }
 
-    /// Waits, within bounds, for who is on the way into a room; says whether somebody was. From the moment that another
-    /// server has let this one in, it sends what happens in the room, which may be here before its answer is.
+    /// Waits, if somebody of this server is on the way into a room (or out of it), until that is over: the other servers
+    /// may tell of the room's events before their answer to the join has come. Says whether there was anything to wait for.
     pub(crate) async fn arrived(&self, room: &RoomId) -> bool {
-        let arrival = self.0.arriving.wait(room.as_str());
-        tokio::time::timeout(ARRIVAL_WAIT_MAX, arrival).await.unwrap_or(true)
+        if !self.0.rooms.is_taken(room.as_str()) {
+            return false;
+        }
+        tokio::time::timeout(ARRIVAL_MAX, self.0.rooms.take(room.as_str())).await.is_ok()
     }
 
     async fn is_resident(&self, aim: &Aim) -> Reply<bool> {
@@ -180,7 +181,7 @@ impl Journeys {
             Outcome::SoftFailed(_, rule) | Outcome::Rejected(_, rule) => {
                 return Err(Error::forbidden(rule).into());
             }
-            Outcome::Missing(_) => {
+            Outcome::Missing(_) | Outcome::Unsigned => {
                 return Err(Error::fault("the state before a join does not suffice").into());
             }
         }

@@ -72,8 +72,6 @@ struct Inner {
     peers: Peers,
     /// One journey at a time into, or out of, a room.
     rooms: Turns,
-    /// Rooms into which somebody is on the way.
-    arriving: Turns,
     /// Those on the way. They end with this, at the latest.
     under_way: Mutex<JoinSet<()>>,
     /// Moves when a room has become partial, or whole.
@@ -121,7 +119,6 @@ impl Journeys {
             store,
             peers,
             rooms,
-            arriving: Turns::default(),
             under_way,
             partial,
             profiles,
@@ -227,7 +224,7 @@ fn question() -> Patience {
 }
 
 /// An event for the body of a request.
-fn raw(pdu: &Pdu, version: &RoomVersionId) -> Reply<Box<RawValue>> {
+pub(crate) fn raw(pdu: &Pdu, version: &RoomVersionId) -> Reply<Box<RawValue>> {
     RawValue::from_string(pdu.to_federation(version))
         .map_err(|e| Error::fault(format!("own event: {e}")))
 }

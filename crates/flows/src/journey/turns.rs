@@ -35,11 +35,10 @@ impl Turns {
         turn.lock_owned().await
     }
 
-    /// Waits until nobody has the key; says whether somebody had it.
-    pub(super) async fn wait(&self, key: &str) -> bool {
-        let Some(turn) = self.0.lock().get(key).and_then(Weak::upgrade) else { return false };
-        drop(turn.lock_owned().await);
-        true
+    /// Has somebody the key now?
+    pub(super) fn is_taken(&self, key: &str) -> bool {
+        let turn = self.0.lock().get(key).and_then(Weak::upgrade);
+        turn.is_some_and(|turn| turn.try_lock().is_err())
     }
 }
 
@@ -50,22 +49,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_comes_second_waits_and_others_do_not() {
         let turns = Turns::default();
+        assert!(!turns.is_taken("a"));
         let first = turns.take("a").await;
+        assert!(turns.is_taken("a"));
         let _other = turns.take("b").await;
         let second = tokio::time::timeout(std::time::Duration::from_secs(1), turns.take("a"));
         assert!(second.await.is_err());
         drop(first);
         turns.take("a").await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_only_waits_waits_for_the_first_and_never_without_one() {
-        let turns = Turns::default();
-        assert!(!turns.wait("a").await);
-        let first = turns.take("a").await;
-        assert!(!turns.wait("b").await);
-        assert!(tokio::time::timeout(std::time::Duration::from_secs(1), turns.wait("a")).await.is_err());
-        let (waited, ()) = tokio::join!(turns.wait("a"), async { drop(first) });
-        assert!(waited);
     }
 }

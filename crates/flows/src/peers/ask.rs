@@ -1,7 +1,7 @@
 //! One request to another server: whether it is asked at all, the signature, how its answer is judged, what that says of
 //! its health.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use base::UnixMs;
 use bytes::Bytes;
@@ -23,6 +23,8 @@ use super::{
 
 /// Servers that came back and whom somebody was not told about yet. Who misses some asks when their time has come.
 const RETURNED_MAX: usize = 256;
+/// What is asked of policy servers.
+const POLICY_PATH: &str = "/_matrix/policy/";
 /// The text of another server's error that is kept, characters.
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -42,6 +44,8 @@ pub(super) struct Asker {
     pub(super) store: Store,
     pub(super) enabled: bool,
     pub(super) border: RwLock<Arc<Border>>,
+    /// How often it was replaced.
+    pub(super) border_changes: AtomicU64,
     pub(super) returned: broadcast::Sender<OwnedServerName>,
     wire: Arc<dyn Wire>,
     health: Health,
@@ -53,6 +57,7 @@ impl Asker {
             store,
             enabled,
             border: RwLock::new(Arc::new(border)),
+            border_changes: AtomicU64::new(0),
             returned: broadcast::Sender::new(RETURNED_MAX),
             wire,
             health: Health::default(),
@@ -103,7 +108,9 @@ impl Asker {
         patience: Patience,
     ) -> Result<Response<Bytes>, Unanswered> {
         let admitted = self.border.read().admits(to);
-        if !self.enabled || !admitted || to == self.store.server_name() {
+        // Software beside this server may be a policy server in its name (spec: "Policy Servers").
+        let own = to == self.store.server_name() && !question.target.starts_with(POLICY_PATH);
+        if !self.enabled || !admitted || own {
             return Err(Unanswered::Barred);
         }
         let began = self.store.now();

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base::{Error, Refusal, Reply};
 use futures_util::{StreamExt as _, stream};
-use protocol::{Pdu, pdu};
+use protocol::{Pdu, pdu, policy_server::KEY_ID};
 use ruma::{OwnedServerName, RoomVersionId};
 use serde_json::value::RawValue;
 use store::Scheduler;
@@ -116,7 +116,9 @@ fn read(
     let mut signers = pdu.required_signers(version);
     signers.extend(also.cloned());
     let signers = signers.into_iter().map(|server| {
-        let keys = pdu.keys_of(&server);
+        let mut keys = pdu.keys_of(&server);
+        // Of a policy server, not of a server: nobody publishes it.
+        keys.retain(|key| key != KEY_ID);
         (server, keys)
     });
     let signers = signers.collect();

@@ -11,7 +11,7 @@ mod proof;
 mod unanswered;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use base::{Error, Refusal, Reply, UnixMs};
 use bytes::Bytes;
@@ -181,6 +181,13 @@ impl Peers {
     /// Replaces whom this server talks to.
     pub fn set_border(&self, border: Border) {
         *self.0.asker.border.write() = Arc::new(border);
+        self.0.asker.border_changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often whom this server talks to was replaced.
+    #[must_use]
+    pub fn border_changes(&self) -> u64 {
+        self.0.asker.border_changes.load(Ordering::Acquire)
     }
 
     /// A server speaks to us: it is there, and need not rest.

@@ -28,16 +28,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Entries that are nobody's business are passed without a commit, up to this many: a restart reads them again.
 const PASSED_MAX: u64 = 10_000;
 
-/// Tells one application service, until `stop` turns true. `alone`: no other process has this store open.
-pub async fn tell(
+/// Tells one application service, until `stop` turns true. `alone`: no other process has this store open. What happens from this
+/// call on, it is told, however late the future is begun.
+pub fn tell(
     store: Store,
     bridges: Bridges,
     service: Arc<Registration>,
     alone: bool,
-    mut stop: watch::Receiver<bool>,
-) {
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send {
     let line = Line::new(store.clone(), service.clone(), alone);
-    let mut teller = Teller {
+    let teller = Teller {
         interest: Some(Interest::new(service.clone())),
         head: store.watch_head(),
         nudges: store.watch_nudges(),
@@ -48,6 +49,10 @@ pub async fn tell(
         store,
         service,
     };
+    keep_telling(teller, stop)
+}
+
+async fn keep_telling(mut teller: Teller, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         if let Err(error) = teller.run(&mut stop).await {
             tracing::error!(appservice = teller.service.id, %error, "cannot tell an application service");

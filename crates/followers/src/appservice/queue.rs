@@ -19,6 +19,8 @@ pub(super) struct Line {
     service: Arc<Registration>,
     alone: bool,
     me: u64,
+    /// Where one that is new begins.
+    since: Seq,
     /// As it was last read or written.
     row: Queue,
     /// Something was acknowledged that the row does not say.
@@ -28,16 +30,17 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(store: Store, service: Arc<Registration>, alone: bool) -> Line {
         let me = rand::random::<u64>() | 1;
-        Line { store, service, alone, me, row: Queue::default(), unwritten: false }
+        let since = store.head();
+        Line { store, service, alone, me, since, row: Queue::default(), unwritten: false }
     }
 
     pub(super) fn transaction_id(&self, number: u64) -> String {
         format!("{:x}-{number}", self.row.stream)
     }
 
-    /// Takes the place if nobody has it. One that is new begins now: it is not told what was before it.
+    /// Takes the place if nobody has it. One that is new begins when this line was made: it is not told what was before it.
     pub(super) async fn claim(&mut self) -> Reply<Option<Queue>> {
-        let (alone, me) = (self.alone, self.me);
+        let (alone, me, since) = (self.alone, self.me, self.since);
         let claimed = self.write(move |tx, row| {
             let taken = row.holder != 0 && row.holder != me && row.until > tx.now();
             if taken && !alone {
@@ -45,7 +48,7 @@ impl Line {
             }
             if row.stream == 0 {
                 row.stream = u64::from(u32::from_be_bytes(tx.random::<4>())) | 1;
-                row.upto = tx.head();
+                row.upto = since;
             }
             row.holder = me;
             true

@@ -123,10 +123,11 @@ fn may_see<'a>(
     server: &'a ServerName,
     news: &News,
 ) -> Reply<bool> {
-    let News::Event { event, room, target, .. } = news else { return Ok(true) };
-    if target.as_deref() == Some(server.as_str()) {
-        return Ok(true);
-    }
+    let (event, room) = match news {
+        News::Event { target: Some(target), .. } if target == server.as_str() => return Ok(true),
+        News::Event { event, room, .. } | News::Beside { event, room, .. } => (event, room),
+        _ => return Ok(true),
+    };
     let gate = match gates.entry(*room) {
         Entry::Occupied(entry) => entry.into_mut(),
         Entry::Vacant(entry) => entry.insert(ServerGate::new(view, *room, server)?),
@@ -149,7 +150,9 @@ struct Builder {
 impl Builder {
     fn take(&mut self, view: &View, server: &str, item: &Item) -> Reply<()> {
         match &*item.news {
-            News::Event { event, .. } => self.parcel.events.push(*event),
+            News::Event { event, .. } | News::Beside { event, .. } => {
+                self.parcel.events.push(*event);
+            }
             News::Receipt { room, user } => {
                 if concern::may_hear(view, *room, server)? {
                     self.receipts.add(view, *room, *user, item.at)?;

@@ -21,6 +21,8 @@ pub(super) enum News {
     Device { user: User },
     /// A message for devices of this server.
     Message { server: String },
+    /// An event that was told to nobody of this server: it came into the room with a join beside it.
+    Beside { event: Event, room: Room, server: String },
 }
 
 /// News with its position.
@@ -52,6 +54,9 @@ pub(super) fn news(view: &View, entry: &Entry) -> Reply<Option<News>> {
         }
         Entry::Devices { user } if is_ours(view, *user)? => Some(News::Device { user: *user }),
         Entry::Outbound { server } => Some(News::Message { server: server.clone() }),
+        Entry::Beside { room, event, server } => {
+            Some(News::Beside { event: *event, room: *room, server: server.clone() })
+        }
         _ => None,
     })
 }
@@ -86,7 +91,9 @@ pub(super) fn servers(view: &View, news: &News) -> Reply<Arc<BTreeSet<String>>> 
         }
         News::Receipt { room: at, .. } => room::servers(view, *at),
         News::Device { user } => sharing(view, *user).map(Arc::new),
-        News::Message { server } => Ok(Arc::new(BTreeSet::from([server.clone()]))),
+        News::Message { server } | News::Beside { server, .. } => {
+            Ok(Arc::new(BTreeSet::from([server.clone()])))
+        }
     }
 }
 
@@ -124,6 +131,6 @@ pub(super) fn is_for(view: &View, news: &News, server: &str) -> Reply<bool> {
             }
             Ok(false)
         }
-        News::Message { server: to } => Ok(to == server),
+        News::Message { server: to } | News::Beside { server: to, .. } => Ok(to == server),
     }
 }

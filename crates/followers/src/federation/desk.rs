@@ -19,6 +19,8 @@ use super::{compose::Ephemeral, concern::Item};
 const LIST_MAX: usize = 500;
 /// Changes of typing, and of presence, kept for one destination. What is beyond is not told.
 const EPHEMERAL_MAX: usize = 200;
+/// The time of a destination that this server does not talk to: it is tried when the operator has decided anew.
+pub(super) const BARRED: UnixMs = UnixMs(u64::MAX);
 /// Destinations served at once.
 const SERVED_MAX: usize = 128;
 /// Of these, those that could not be reached last time: they must not keep the others waiting.
@@ -91,6 +93,8 @@ struct Slot {
     written: bool,
     /// Messages that it acknowledged and that are still there.
     forget: Vec<Seq>,
+    /// How often in a row it has refused what is being sent.
+    refused: u32,
 }
 
 impl Slot {
@@ -107,6 +111,7 @@ impl Slot {
             cursor,
             written: false,
             forget: Vec::new(),
+            refused: 0,
         }
     }
 
@@ -162,7 +167,10 @@ impl Desk {
             slot.row = Some(row);
             inner.slots.insert(server, slot);
         }
-        Desk { inner: Mutex::new(inner) }
+        let desk = Desk { inner: Mutex::new(inner) };
+        // The operator may have decided anew meanwhile.
+        desk.wake_barred();
+        desk
     }
 
     /// Hands out what the log has up to a position.
@@ -220,9 +228,11 @@ impl Desk {
         self.inner.lock().slots.get(server).and_then(|slot| slot.row.clone())
     }
 
-    /// Takes note of a row that was read: what it says was acknowledged is not told again.
+    /// Takes note of a row that was read: what it says was acknowledged is not told again, and what it says is being sent is to
+    /// be taken out of it once it was acknowledged.
     pub(super) fn learn(&self, server: &str, row: &Destination) {
         self.with(server, |slot| {
+            slot.written |= row.sending.is_some();
             slot.cursor = slot.cursor.max(row.upto);
             let cursor = slot.cursor;
             slot.list.retain(|item| item.at > cursor);
@@ -287,7 +297,23 @@ impl Desk {
 
     /// It answered.
     pub(super) fn reached(&self, server: &str) {
-        self.with(server, |slot| slot.doubtful = false);
+        self.with(server, |slot| (slot.doubtful, slot.refused) = (false, 0));
+    }
+
+    /// It has refused what is being sent. Says how often in a row.
+    pub(super) fn refused(&self, server: &str) -> u32 {
+        let mut inner = self.inner.lock();
+        let Some(slot) = inner.slots.get_mut(server) else { return 0 };
+        slot.refused = slot.refused.saturating_add(1);
+        slot.refused
+    }
+
+    /// Those that this server did not talk to are to be tried.
+    pub(super) fn wake_barred(&self) {
+        let mut inner = self.inner.lock();
+        let barred = inner.due.iter().rev().take_while(|(at, _)| *at == BARRED);
+        let barred: Vec<_> = barred.map(|(_, server)| server.clone()).collect();
+        barred.iter().for_each(|server| inner.wake(server));
     }
 
     /// Ends its turn: there is more to tell.

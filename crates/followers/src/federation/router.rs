@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::{Reply, Room, Seq};
 use store::{
-    View, log,
+    View, log, outbox,
     schema::{CURSORS, DESTINATIONS, Destination},
 };
 use tokio::{
@@ -32,6 +32,7 @@ const TICK: Duration = Duration::from_secs(1);
 const PRESENCE_TICKS: u64 = 5;
 /// Every how many of these ticks it is written down how far the log was handed out.
 const POSITION_TICKS: u64 = 10;
+const DAY_MS: u64 = 86_400_000;
 /// Rows of destinations that have everything, written down at once.
 const SETTLED_MAX: usize = 1_024;
 /// For transactions under way to be acknowledged when the server stops. What is cut off is sent again after the start.
@@ -70,6 +71,8 @@ pub(super) async fn run(
         me: store.server_name().to_string(),
         at: position,
         kept: kept.unwrap_or_default(),
+        border: 0,
+        day: 0,
         memory: Some(Memory::default()),
         senders: JoinSet::new(),
         served: HashMap::new(),
@@ -90,6 +93,10 @@ struct Router {
     at: Seq,
     /// As far as it is written down.
     kept: Seq,
+    /// As the wire last said.
+    border: u64,
+    /// The day that was last taken note of.
+    day: u64,
     /// Lent to readers.
     memory: Option<Memory>,
     senders: JoinSet<()>,
@@ -114,6 +121,7 @@ impl Router {
         let store = self.shared.store.clone();
         let (mut head, mut nudges) = (store.watch_head(), store.watch_nudges());
         let (mut tick, mut ticks) = (interval(TICK), 0_u64);
+        self.border = self.shared.wire.border_changes();
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let wire = self.shared.wire.clone();
         self.settle(true).await?;
@@ -174,6 +182,7 @@ impl Router {
                     News::Event { room, .. } => {
                         full || moved.get(room).is_some_and(|last| *last > at)
                     }
+                    News::Beside { .. } => true,
                     _ => false,
                 };
                 out.push((Item { at, news: Arc::new(news), late }, audience));
@@ -208,6 +217,16 @@ impl Router {
 
     async fn tick(&mut self, ticks: u64) -> Reply<()> {
         self.shared.desk.wake_due(self.shared.store.now());
+        let border = self.shared.wire.border_changes();
+        if border != self.border {
+            self.border = border;
+            self.shared.desk.wake_barred();
+        }
+        let day = self.shared.store.now().0 / DAY_MS;
+        if day != self.day {
+            self.shared.store.write(None, outbox::mark_day).await?;
+            self.day = day;
+        }
         if self.memory.as_ref().is_some_and(Memory::has_typists) {
             self.tell_typing(true).await?;
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::{Reply, UnixMs};
 use flows::peers::Unanswered;
 use store::{
-    Store,
+    Store, outbox,
     schema::{DESTINATIONS, Destination, Parcel},
 };
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     compose::{self, Composed, EDUS_IN_ALL_MAX, EVENTS_MAX, Ephemeral},
     concern::Item,
-    desk::{Desk, Next},
+    desk::{BARRED, Desk, Next},
     scribe::{Note, Scribe},
     wire::{Transaction, Wire},
 };
@@ -24,6 +24,18 @@ const TRANSACTIONS_MAX: usize = 16;
 const PAUSE_MS: u64 = 5_000;
 /// Between two tries at most, if the server is not heard of, milliseconds.
 const PAUSE_MS_MAX: u64 = 3_600_000;
+/// The same for a server that answers and takes nothing from us: it is to be heard of, or somebody there has to act.
+const REFUSED_MS: u64 = 600_000;
+/// See [`REFUSED_MS`].
+const REFUSED_MS_MAX: u64 = 86_400_000;
+/// How often a transaction is sent that is refused for what is in it. Then it is left out: what follows is not to wait for
+/// ever. Events that are missing are asked for.
+const REFUSED_MAX: u32 = 5;
+/// After so many failures, a few minutes, it is looked whether too many messages wait.
+const MANY_FAILURES: u32 = 6;
+/// Messages dropped in one transaction of the store, and how often that is done at once.
+const DROPPED_MAX: usize = 1_000;
+const DROPS_MAX: usize = 100;
 /// After a fault of ours, milliseconds.
 const FAULT_MS: u64 = 5_000;
 
@@ -202,18 +214,65 @@ async fn deliver(
                 .increment(refused.len() as u64);
             (row.failures, row.retry) = (0, UnixMs(0));
             shared.desk.reached(server);
-            if let Some(parcel) = row.sending.take() {
-                row.upto = parcel.upto;
-                shared.desk.has(server, parcel.upto, &parcel.messages);
-            }
+            acknowledged(shared, server, row);
             Ok(true)
         }
         Err(why) => {
             tracing::debug!(%server, transaction = id, %why, "a transaction was not delivered");
+            if is_unfit(&why) && shared.desk.refused(server) >= REFUSED_MAX {
+                tracing::warn!(%server, transaction = id, %why, "a transaction is left out");
+                metrics::counter!("althing_federation_left_out_total").increment(1);
+                shared.desk.reached(server);
+                (row.failures, row.retry) = (0, UnixMs(0));
+                acknowledged(shared, server, row);
+                return Ok(true);
+            }
             fail(shared, server, row, &why).await?;
             Ok(false)
         }
     }
+}
+
+/// What was being sent need not be sent again.
+fn acknowledged(shared: &Shared, server: &str, row: &mut Destination) {
+    if let Some(parcel) = row.sending.take() {
+        row.upto = parcel.upto;
+        shared.desk.has(server, parcel.upto, &parcel.messages);
+    }
+}
+
+/// Is it the transaction that is refused, for what is in it?
+fn is_unfit(why: &Unanswered) -> bool {
+    matches!(why, Unanswered::Refused(said) if matches!(said.status, 400 | 413 | 422))
+}
+
+/// The pause after the first failure, and the longest, milliseconds.
+fn pauses(why: &Unanswered) -> (u64, u64) {
+    match why {
+        Unanswered::Refused(_) if !why.is_passing() && !is_unfit(why) => {
+            (REFUSED_MS, REFUSED_MS_MAX)
+        }
+        _ => (PAUSE_MS, PAUSE_MS_MAX),
+    }
+}
+
+/// Drops the oldest messages for a server that is away, as far as they are too many or too old. Who comes back after so
+/// long finds the keys of devices anew.
+async fn drop_excess(shared: &Shared, server: &Arc<str>) -> Reply<()> {
+    let (name, now) = (server.clone(), shared.store.now());
+    let excess = shared.store.read(move |view| outbox::excess(view, &name, now)).await?;
+    let Some(upto) = excess else { return Ok(()) };
+    for _ in 0..DROPS_MAX {
+        let name = server.clone();
+        let write =
+            shared.store.write(None, move |tx| outbox::drop_upto(tx, &name, upto, DROPPED_MAX));
+        let dropped = write.await?.value;
+        metrics::counter!("althing_federation_dropped_messages_total").increment(dropped as u64);
+        if dropped < DROPPED_MAX {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Takes note of a failure, and ends the turn.
@@ -224,10 +283,16 @@ async fn fail(
     why: &Unanswered,
 ) -> Reply<()> {
     metrics::counter!("althing_federation_failures_total").increment(1);
-    row.failures = row.failures.saturating_add(u32::from(!matches!(why, Unanswered::Resting)));
+    let barred = matches!(why, Unanswered::Barred);
+    let counts = !barred && !matches!(why, Unanswered::Resting);
+    row.failures = row.failures.saturating_add(u32::from(counts));
     let jitter = 0.75 + f64::from(u16::from_be_bytes(shared.store.random())) / 131_072.0;
-    let until = UnixMs(shared.store.now().0.saturating_add(pause(row.failures, jitter)));
-    row.retry = resting(shared, server).map_or(until, |rested| until.max(rested));
+    let pause = pause(row.failures, pauses(why), jitter);
+    let until = UnixMs(shared.store.now().0.saturating_add(pause));
+    row.retry = match resting(shared, server) {
+        _ if barred => BARRED,
+        rested => rested.map_or(until, |rested| until.max(rested)),
+    };
     if row.sending.is_none() {
         // From now on nothing is kept for it: its row says where to go on.
         let upto = shared.desk.cursor(server);
@@ -236,6 +301,9 @@ async fn fail(
     let rows = vec![(server.to_string(), row.clone())];
     shared.scribe.write(Note { rows, ..Note::default() }).await?;
     shared.desk.written(server);
+    if barred || row.failures >= MANY_FAILURES {
+        drop_excess(shared, server).await?;
+    }
     shared.desk.rest(server, Some(row.clone()), row.retry);
     Ok(())
 }
@@ -246,21 +314,39 @@ fn resting(shared: &Shared, server: &str) -> Option<UnixMs> {
 }
 
 /// Twice as long after each failure, up to a limit, and never quite alike, milliseconds.
-fn pause(failures: u32, jitter: f64) -> u64 {
-    let doubled = PAUSE_MS.saturating_mul(1 << failures.saturating_sub(1).min(20));
-    let pause = Duration::from_millis(doubled.min(PAUSE_MS_MAX)).mul_f64(jitter);
-    u64::try_from(pause.as_millis()).unwrap_or(PAUSE_MS_MAX)
+fn pause(failures: u32, (first, longest): (u64, u64), jitter: f64) -> u64 {
+    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(20));
+    let pause = Duration::from_millis(doubled.min(longest)).mul_f64(jitter);
+    u64::try_from(pause.as_millis()).unwrap_or(longest)
 }
 
 #[cfg(test)]
 mod tests {
+    use flows::peers::Said;
+
     use super::*;
 
     #[test]
     fn pauses_double_up_to_a_limit() {
-        assert_eq!(pause(1, 1.0), PAUSE_MS);
-        assert_eq!(pause(4, 1.0), PAUSE_MS * 8);
-        assert!(pause(3, 0.75) < pause(3, 1.25));
-        assert_eq!(pause(1_000, 1.0), PAUSE_MS_MAX);
+        let usual = (PAUSE_MS, PAUSE_MS_MAX);
+        assert_eq!(pause(1, usual, 1.0), PAUSE_MS);
+        assert_eq!(pause(4, usual, 1.0), PAUSE_MS * 8);
+        assert!(pause(3, usual, 0.75) < pause(3, usual, 1.25));
+        assert_eq!(pause(1_000, usual, 1.0), PAUSE_MS_MAX);
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_is_asked_rarely_and_one_that_is_busy_is_not() {
+        let said = |status| {
+            let (errcode, message) = (String::new(), String::new());
+            Unanswered::Refused(Said { status, errcode, message })
+        };
+        for status in [401, 403, 404, 405] {
+            assert_eq!(pauses(&said(status)), (REFUSED_MS, REFUSED_MS_MAX), "{status}");
+        }
+        for status in [400, 413, 429, 500, 503] {
+            assert_eq!(pauses(&said(status)), (PAUSE_MS, PAUSE_MS_MAX), "{status}");
+        }
+        assert!(is_unfit(&said(400)) && !is_unfit(&said(403)) && !is_unfit(&said(429)));
     }
 }

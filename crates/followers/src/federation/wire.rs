@@ -36,6 +36,8 @@ pub trait Wire: Send + Sync + 'static {
     fn send<'a>(&'a self, to: &'a str, transaction: Transaction) -> Doing<'a, Outcome>;
     /// Until when there is no use in sending to a server, unless it is heard of.
     fn rests_until(&self, to: &str) -> Option<UnixMs>;
+    /// A number that changes when the operator decides anew whom this server talks to.
+    fn border_changes(&self) -> u64;
     /// The name of the next server that was heard of after it could not be reached.
     fn heard(&self) -> Doing<'_, String>;
 }
@@ -77,6 +79,10 @@ impl Wire for Network {
 
     fn rests_until(&self, to: &str) -> Option<UnixMs> {
         self.peers.rests_until(<&ServerName>::try_from(to).ok()?)
+    }
+
+    fn border_changes(&self) -> u64 {
+        self.peers.border_changes()
     }
 
     fn heard(&self) -> Doing<'_, String> {

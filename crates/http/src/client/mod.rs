@@ -5,6 +5,7 @@ mod appservice;
 pub(crate) mod media;
 mod moderation;
 pub(crate) mod query;
+mod rendezvous;
 mod rooms;
 mod sync;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub fn routes() -> Routes {
         .and(appservice::routes())
         .and(thirdparty::routes())
         .and(moderation::routes())
+        .and(rendezvous::routes())
 }
 
 /// Who reads, as the reading domain wants to know it.

@@ -135,6 +135,7 @@ async fn scene() -> Scene {
         ("medium", list(&["email"])),
         ("delayid", list(&["none"])),
         ("room", list(&["%21none:x"])),
+        ("rendezvous", list(&["none"])),
         ("sessionid", list(&["none"])),
         ("version", list(&["1"])),
     ]);

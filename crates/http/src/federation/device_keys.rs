@@ -51,5 +51,6 @@ struct Claim {
 async fn claimed(outside: Outside, _: Origin, asked: Asked) -> Reply<Json> {
     let Claim { one_time_keys: claims } = asked.json()?;
     let given = outside.store.write(None, move |tx| claim::claim(tx, &claims)).await?.value;
-    Ok(json!({ "one_time_keys": Value::Object(given) }).to_string().into())
+    flows::device_keys::note_exhausted(&given);
+    Ok(json!({ "one_time_keys": Value::Object(given.keys) }).to_string().into())
 }

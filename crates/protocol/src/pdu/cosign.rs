@@ -2,12 +2,13 @@
 
 use base::{Error, Reply};
 use ruma::{RoomVersionId, ServerName};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::draft::check_size;
 use super::{Pdu, protected_text, put, redact, rules_of};
 use crate::json;
 use crate::key::SigningKey;
+use crate::policy_server::KEY_ID;
 
 impl Pdu {
     /// Signs the event as `server` too, beside the signatures that it has (spec: Server-Server API, "Signing Events").
@@ -23,15 +24,38 @@ impl Pdu {
         key: &SigningKey,
     ) -> Reply<()> {
         let rules = rules_of(version)?;
+        let content = redact::redact_content(&rules.redaction, &self.kind, self.content.get())?;
+        let text = protected_text(rules, &self.fields(version), &content);
+        self.add_signature(version, server, key.key_id(), key.sign(text.as_bytes()))
+    }
+
+    /// Adds the signature of a policy server, beside those that it made as a server.
+    ///
+    /// # Errors
+    /// As [`sign_also`](Pdu::sign_also).
+    pub fn take_policy_signature(
+        &mut self,
+        version: &RoomVersionId,
+        server: &ServerName,
+        signature: &str,
+    ) -> Reply<()> {
+        self.add_signature(version, server, KEY_ID, signature.to_owned())
+    }
+
+    fn add_signature(
+        &mut self,
+        version: &RoomVersionId,
+        server: &ServerName,
+        key_id: &str,
+        signature: String,
+    ) -> Reply<()> {
         let odd = || Error::bad_json("`signatures` is not an object of objects");
         let mut all: Map<String, Value> =
             serde_json::from_str(&self.signatures).map_err(|_| odd())?;
-        let content = redact::redact_content(&rules.redaction, &self.kind, self.content.get())?;
         let mut fields = self.fields(version);
-        let signature = key.sign(protected_text(rules, &fields, &content).as_bytes());
         let own = all.entry(server.as_str()).or_insert_with(|| Value::Object(Map::new()));
         let own = own.as_object_mut().ok_or_else(odd)?;
-        own.insert(key.key_id().to_owned(), Value::String(signature));
+        own.insert(key_id.to_owned(), Value::String(signature));
         let signatures = json::canonical(&Value::Object(all).to_string(), false)?;
         put(&mut fields, "signatures", signatures.clone());
         check_size(&fields)?;
@@ -41,6 +65,7 @@ impl Pdu {
     }
 
     /// Takes over what another server signed of this event, from the copy that it gave back. False: it did not sign it.
+    /// What is here already of its signatures stays: it may have signed as the room's policy server, too.
     pub fn take_signatures(&mut self, copy: &Pdu, server: &ServerName) -> bool {
         type Signatures = Map<String, Value>;
         let theirs: Option<Signatures> = serde_json::from_str(&copy.signatures).ok();
@@ -48,7 +73,13 @@ impl Pdu {
         let theirs = theirs.filter(|keys| keys.as_object().is_some_and(|keys| !keys.is_empty()));
         let own: Option<Signatures> = serde_json::from_str(&self.signatures).ok();
         let (Some(theirs), Some(mut all)) = (theirs, own) else { return false };
-        all.insert(server.to_string(), theirs);
+        let Some(own) = all.entry(server.as_str()).or_insert_with(|| json!({})).as_object_mut()
+        else {
+            return false;
+        };
+        for (key, signature) in theirs.as_object().into_iter().flatten() {
+            own.entry(key.as_str()).or_insert_with(|| signature.clone());
+        }
         let Ok(text) = json::canonical(&Value::Object(all).to_string(), false) else {
             return false;
         };
@@ -71,7 +102,7 @@ impl Pdu {
 #[cfg(test)]
 mod tests {
     use ruma::{owned_room_id, owned_user_id, server_name};
-    use serde_json::{json, value::to_raw_value};
+    use serde_json::value::to_raw_value;
 
     use super::*;
     use crate::pdu::{Draft, parse};

@@ -66,7 +66,9 @@ pub fn accept(tx: &mut Tx, invite: &Invite<'_>) -> Reply<()> {
                 Err(Error::forbidden(rule))
             }
             // It comes again by transaction, after what it stands on.
-            Outcome::Missing(_) | Outcome::Known(_) | Outcome::Accepted(_) => Ok(()),
+            Outcome::Missing(_) | Outcome::Unsigned | Outcome::Known(_) | Outcome::Accepted(_) => {
+                Ok(())
+            }
         },
         _ => {
             let room = remote::know(tx, &pdu.room_id, version, create)?;

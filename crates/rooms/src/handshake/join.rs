@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 use store::{
     Tx, View,
     event::{self, Stored},
+    outbox,
     pdu::Wire,
     room,
     state::{self, Part, Root},
@@ -77,8 +78,16 @@ pub fn accept(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Accepted> {
     if is_ours_to_sign(pdu, tx.server_name()) {
         restricted::check_conditions(tx, room, &pdu.sender)?;
     }
-    let servers = room::servers(tx, room)?.iter().cloned().collect();
-    Ok(Accepted { event: take(tx, room, pdu)?, servers })
+    let servers: Vec<String> = room::servers(tx, room)?.iter().cloned().collect();
+    let event = take(tx, room, pdu)?;
+    let newcomer = pdu.sender.server_name().as_str();
+    if !servers.iter().any(|server| server == newcomer) {
+        let ends = room::head(tx, room)?.extremities;
+        for end in ends.into_iter().filter(|end| *end != event) {
+            outbox::tell_beside(tx, room, end, newcomer);
+        }
+    }
+    Ok(Accepted { event, servers })
 }
 
 /// The room as the joining server is told it: the JSON body. With `omit_members`, only of those members that somebody needs

@@ -448,3 +448,31 @@ fn an_invite_by_mail_address_is_exchanged_for_whom_its_key_vouches() {
     let wrong = SigningKey::generate([6; 32], "0").unwrap();
     assert_eq!(exchanged(&World::new(), &wrong).unwrap_err(), FORBIDDEN);
 }
+
+#[test]
+fn a_newcomer_is_told_what_happened_between_the_two_steps_of_its_join() {
+    let (world, peer) = (World::new(), Peer::there());
+    let (alice, carol) = (world.user("alice"), world.user("carol"));
+    let room = world.public(alice);
+    let beside = |world: &World| -> Vec<Event> {
+        let log = world.read(|view| view.log(base::Seq::ZERO, base::Seq::MAX, 10_000)).unwrap();
+        let of = |entry| match entry {
+            store::log::Entry::Beside { event, server, .. } => {
+                assert_eq!(server, "there.org");
+                Some(event)
+            }
+            _ => None,
+        };
+        log.into_iter().filter_map(|(_, entry)| of(entry)).collect()
+    };
+    let number = world.room(&room);
+    let template = peer.proposed(&world, &room, &peer.user("bob")).unwrap();
+    world.join(carol, &room).unwrap();
+    let carols = world.read(|view| Ok(room::head(view, number)?.extremities)).unwrap();
+    let pdu = peer.complete(&template);
+    world.write(move |tx| join::accept(tx, number, &pdu)).unwrap();
+    assert_eq!(beside(&world), carols);
+    // Those who come after the first are told what others are told.
+    peer.join(&world, &room, &peer.user("dora")).unwrap();
+    assert_eq!(beside(&world), carols);
+}

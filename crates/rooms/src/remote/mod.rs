@@ -23,7 +23,7 @@ pub use enter::enter;
 pub use heard::{know, told};
 pub use learn::learn;
 pub use past::look_back;
-pub use receive::{receive, receive_at};
+pub use receive::{receive, receive_at, receive_signed};
 
 /// What became of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,8 @@ pub enum Outcome {
     SoftFailed(Event, String),
     /// The rules do not allow it: it is kept so that it is not asked for again.
     Rejected(Event, String),
+    /// The room's policy server has to sign it, and was not asked ([`receive_signed`]).
+    Unsigned,
     /// It cannot be judged before these are here.
     Missing(Missing),
 }

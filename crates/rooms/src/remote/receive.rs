@@ -18,18 +18,28 @@ use crate::{
     delayed_rows,
     member_rows::{self, Change, Said, Shown},
     pending,
+    policy_server::{self, Word},
     record::{self, Standing},
     relate,
 };
 
 /// Takes an event into its room, if the events before it are here: state before it (resolved over `prev_events`), checks 4
-/// to 6, the room's new state and extremities, all indexes, the log. Also for events of users of this server that another
+/// to 7, the room's new state and extremities, all indexes, the log. Also for events of users of this server that another
 /// server had to sign or see first (made by [`crate::prepare`]).
 ///
 /// # Errors
 /// Faults.
 pub fn receive(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Outcome> {
-    take(tx, room, pdu, None)
+    take(tx, room, pdu, None, true)
+}
+
+/// The same, but that nobody is waited for: what the room's policy server should have signed and has not is
+/// [`Outcome::Unsigned`].
+///
+/// # Errors
+/// Faults.
+pub fn receive_signed(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Outcome> {
+    take(tx, room, pdu, None, false)
 }
 
 /// The same where events before it are missing: `before` are the state events before it, as another server says; they are
@@ -38,7 +48,7 @@ pub fn receive(tx: &mut Tx, room: Room, pdu: &Pdu) -> Reply<Outcome> {
 /// # Errors
 /// Faults.
 pub fn receive_at(tx: &mut Tx, room: Room, pdu: &Pdu, before: &[Event]) -> Reply<Outcome> {
-    take(tx, room, pdu, Some(before))
+    take(tx, room, pdu, Some(before), true)
 }
 
 /// What is known of an event already.
@@ -57,7 +67,7 @@ fn known(tx: &Tx, room: Room, pdu: &Pdu) -> Reply<Before> {
     Ok(if done { Before::Done(event) } else { Before::New(Some(event)) })
 }
 
-fn take(tx: &mut Tx, room: Room, pdu: &Pdu, said: Option<&[Event]>) -> Reply<Outcome> {
+fn take(tx: &mut Tx, room: Room, pdu: &Pdu, said: Option<&[Event]>, ask: bool) -> Reply<Outcome> {
     if room::id(tx, room)? != pdu.room_id {
         return Err(Error::invalid_param("the event is of another room"));
     }
@@ -89,12 +99,34 @@ fn take(tx: &mut Tx, room: Room, pdu: &Pdu, said: Option<&[Event]>) -> Reply<Out
                 .map(|rule| Judged { why: Why::Now, rule }),
         },
     };
+    let wanting = policy_server::wanting(tx, room, head.state, &case.version, pdu)?;
+    let (mut signed, mut refused) = (None, refused);
+    if let (None, Some(server)) = (&refused, wanting) {
+        if !ask {
+            return Ok(Outcome::Unsigned);
+        }
+        match policy_server::theirs(tx, &case.version, &server, pdu)? {
+            Word::Signed(pdu) => signed = Some(pdu),
+            Word::Refused(why) => refused = Some(not_recommended(&why)),
+            Word::Awaited => return Err(Tx::patience()),
+        }
+    }
     let number = record::number(tx)?;
+    let pdu = signed.as_ref().unwrap_or(pdu);
     let arrival = Arrival { room, pdu, event: known.unwrap_or(number), known: known.is_some() };
     match refused {
         Some(judged) => arrival.put_aside(tx, before, judged),
         None => arrival.admit(tx, head, before, &no_prev),
     }
+}
+
+/// Check 7 has failed (spec: "Validating Policy Server signatures").
+fn not_recommended(why: &Error) -> Judged {
+    let why = match why {
+        Error::Refused(refusal) => refusal.message.as_str(),
+        Error::Fault(_) => "a fault",
+    };
+    Judged { why: Why::Policy, rule: format!("not signed by the room's policy server: {why}") }
 }
 
 /// The events that it follows, as far as the state around them is known, and the others.

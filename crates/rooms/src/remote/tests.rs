@@ -290,3 +290,57 @@ fn what_an_end_brings_is_resolved_anew_even_if_the_state_seems_to_be_known() {
     let deeds = [(0, Deed::Ban(0, 3)), (1, Deed::Leave(0)), (1, Deed::Say(1)), (0, Deed::Leave(1))];
     converge("10", &deeds);
 }
+
+/// A server on which a room begins, one that heard of its beginning, and messages that only the first has.
+fn ahead(messages: usize) -> (Three, Vec<Pdu>) {
+    let three = Three::new("11");
+    let before = pdus(&three.worlds[0], &three.id).len();
+    for n in 0..messages {
+        let content = json!({ "body": n });
+        three.worlds[0].send(three.users[0][0], &three.id, "m.room.message", content).unwrap();
+    }
+    let said = pdus(&three.worlds[0], &three.id).split_off(before);
+    (three, said)
+}
+
+/// Receives an event of which nothing before is told but the state.
+fn receives_at(world: &World, room: Room, pdu: &Pdu) {
+    let pdu = pdu.clone();
+    let received = world.write(move |tx| {
+        let before = state::list(tx, room::head(tx, room)?.state, Part::All)?;
+        receive_at(tx, room, &pdu, &before)
+    });
+    assert!(matches!(received, Ok(Outcome::Accepted(_))));
+}
+
+#[test]
+fn what_is_fetched_later_finds_its_place_in_the_middle() {
+    let (three, said) = ahead(200);
+    let (world, room) = (&three.worlds[1], three.rooms[1]);
+    assert!(matches!(receives(world, room, &said[0]), Outcome::Accepted(_)));
+    receives_at(world, room, &said[199]);
+    for page in said[1..199].rchunks(70) {
+        let newest_first: Vec<Pdu> = page.iter().rev().cloned().collect();
+        let placed = world.write(move |tx| {
+            let before = state::list(tx, room::head(tx, room)?.state, Part::All)?;
+            look_back(tx, room, &newest_first, &before)
+        });
+        assert_eq!(placed.unwrap(), page.len());
+    }
+    let ids = |world: &World| pdus(world, &three.id).into_iter().map(|pdu| pdu.event_id);
+    let wanted: Vec<_> = said.iter().map(|pdu| pdu.event_id.clone()).collect();
+    let shown: Vec<_> = ids(world).filter(|id| wanted.contains(id)).collect();
+    assert_eq!(shown, wanted);
+}
+
+#[test]
+fn an_event_that_others_follow_already_is_no_end_of_the_graph() {
+    let (three, said) = ahead(3);
+    let (world, room) = (&three.worlds[1], three.rooms[1]);
+    receives(world, room, &said[0]);
+    receives_at(world, room, &said[2]);
+    assert!(matches!(receives(world, room, &said[1]), Outcome::Accepted(_)));
+    let ends = world.read(|view| Ok(room::head(view, room)?.extremities)).unwrap();
+    let ids: Vec<_> = ends.iter().map(|end| pdu(world, &three.id, *end).event_id.clone()).collect();
+    assert_eq!(ids, [said[2].event_id.clone()]);
+}

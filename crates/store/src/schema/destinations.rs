@@ -16,6 +16,8 @@ pub static DESTINATIONS: Keyspace<(String,), Destination> =
 /// `m.direct_to_device`.
 pub static OUTBOX: Keyspace<(String, Seq), String> =
     Keyspace::new(MISC_TREE, 116, "outbox", Owned::Nobody);
+/// Where the log stood when a day (since 1970) was first seen by the one who sends: by that it is known how old a position is.
+pub static DAYS: Keyspace<(u64,), Seq> = Keyspace::new(MISC_TREE, 161, "days", Owned::Nobody);
 /// Which devices of a user of this server changed, by the position of the announcement.
 pub static DEVICE_CHANGES: Keyspace<(User, Seq), String> =
     Keyspace::new(USER_TREE, 117, "device_changes", Owned::Nobody);

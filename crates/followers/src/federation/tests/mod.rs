@@ -1,3 +1,4 @@
 mod ephemeral;
 mod events;
+mod refusals;
 mod world;

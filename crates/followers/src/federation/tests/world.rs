@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,9 @@ use super::super::{Doing, Federation, Outcome, Outlet, Transaction, Wire, scribe
 pub(super) struct Fake {
     tried: Mutex<Vec<(String, Transaction)>>,
     down: Mutex<HashSet<String>>,
+    /// What servers answer that do not take what they are sent.
+    refusing: Mutex<HashMap<String, Unanswered>>,
+    border: AtomicU64,
     /// Servers that do not answer until they are let go.
     held: Mutex<HashMap<String, watch::Sender<bool>>>,
     /// Nobody else could reach these either, until then.
@@ -44,12 +50,19 @@ impl Wire for Fake {
             if let Some(mut held) = held {
                 held.wait_for(|go| *go).await.unwrap();
             }
+            if let Some(why) = self.refusing.lock().get(to) {
+                return Err(why.clone());
+            }
             if down { Err(Unanswered::Silent("down".to_owned())) } else { Ok(Vec::new()) }
         })
     }
 
     fn rests_until(&self, to: &str) -> Option<UnixMs> {
         self.resting.lock().get(to).copied()
+    }
+
+    fn border_changes(&self) -> u64 {
+        self.border.load(Ordering::Relaxed)
     }
 
     fn heard(&self) -> Doing<'_, String> {
@@ -72,6 +85,20 @@ impl Fake {
 
     pub(super) fn go_down(&self, server: &str) {
         self.down.lock().insert(server.to_owned());
+    }
+
+    /// From now on it answers so; with `None`, it takes what it is sent.
+    pub(super) fn refuse(&self, server: &str, why: Option<Unanswered>) {
+        let mut refusing = self.refusing.lock();
+        match why {
+            Some(why) => drop(refusing.insert(server.to_owned(), why)),
+            None => drop(refusing.remove(server)),
+        }
+    }
+
+    /// The operator has decided anew whom this server talks to.
+    pub(super) fn change_border(&self) {
+        self.border.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn rest(&self, server: &str, until: UnixMs) {

@@ -9,7 +9,6 @@ use ::devices::keys::{
 };
 use accounts::uia::Auth as Interactive;
 use base::Reply;
-use flows::device_keys;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -85,8 +84,7 @@ async fn sign(outside: Outside, caller: Option<Caller>, asked: Asked) -> Reply<J
     let keys: SignedKeys = body.into_iter().map(|(id, keys)| (id, texts(keys))).collect();
     // What users of other servers have is asked of those.
     let wanted: Wanted = keys.keys().map(|id| (id.clone(), Vec::new())).collect();
-    let own = outside.settings.server_name.as_str();
-    let (theirs, _) = device_keys::query(&outside.peers, own, &wanted, None).await;
+    let (theirs, _) = outside.inbound.device_lists().query(&wanted, None).await?;
     let (user, id, masters) = (caller.user, caller.id, theirs.master_keys);
     let signed =
         outside.store.write(None, move |tx| signatures::upload(tx, (user, &id), &keys, &masters));

@@ -29,12 +29,14 @@ pub(super) fn routes() -> Routes {
 const MINOR_VERSION: u32 = 19;
 /// What clients ask for by flag because they do not trust the version, or because it is in no version yet.
 const FEATURES: &[&str] = &[
+    "org.matrix.msc3814",
     "org.matrix.msc3874",
     "org.matrix.msc3881",
     "org.matrix.msc3391",
     "org.matrix.msc3912",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
+    "org.matrix.msc4108",
     "org.matrix.msc4140",
     "org.matrix.msc4140.stable",
     "org.matrix.msc4143",
@@ -42,6 +44,7 @@ const FEATURES: &[&str] = &[
     "org.matrix.msc4222",
     "org.matrix.msc4306",
     "org.matrix.msc4354",
+    "io.element.msc4388",
     "uk.half-shot.msc2666.query_mutual_rooms",
     "org.matrix.simplified_msc3575",
     "org.matrix.msc4380",

@@ -72,9 +72,9 @@ async fn queried(outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     let (user, here) = (caller.user, wanted.clone());
     let local =
         outside.store.read(move |view| query::local(view, Viewer::User(user), &here)).await?;
-    let own = outside.settings.server_name.as_str();
     let timeout = timeout.map(Duration::from_millis);
-    let (mut theirs, failures) = device_keys::query(&outside.peers, own, &wanted, timeout).await;
+    let lists = outside.inbound.device_lists();
+    let (mut theirs, failures) = lists.query(&wanted, timeout).await?;
     if !theirs.master_keys.is_empty() {
         let mut keys = std::mem::take(&mut theirs.master_keys);
         let read = outside.store.read(move |view| {
@@ -111,7 +111,8 @@ async fn claimed(outside: Outside, caller: Option<Caller>, asked: Asked) -> Repl
     let own = outside.settings.server_name.as_str();
     let timeout = timeout.map(Duration::from_millis);
     let (theirs, failures) = device_keys::claim(&outside.peers, own, &claims, timeout).await;
-    let mut all = given;
+    device_keys::note_exhausted(&given);
+    let mut all = given.keys;
     all.extend(theirs);
     Ok(json!({ "one_time_keys": Value::Object(all), "failures": failures }).to_string().into())
 }

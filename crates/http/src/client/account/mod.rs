@@ -3,6 +3,7 @@
 mod account_data;
 mod cross_signing;
 mod deactivate;
+mod dehydrated_device;
 mod devices;
 mod discovery;
 mod fallback;
@@ -68,6 +69,7 @@ pub(crate) fn routes() -> Routes {
         .and(keys::routes())
         .and(cross_signing::routes())
         .and(room_keys::routes())
+        .and(dehydrated_device::routes())
         .and(voip::routes())
 }
 

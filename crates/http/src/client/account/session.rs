@@ -48,7 +48,7 @@ fn log_out_all(
     caller: Caller,
     _: logout_all::v3::Request,
 ) -> Reply<logout_all::v3::Response> {
-    device::delete_all(tx, caller.user, None)?;
+    device::delete_all(tx, caller.user)?;
     Ok(logout_all::v3::Response::new())
 }
 

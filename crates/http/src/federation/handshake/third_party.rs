@@ -88,7 +88,9 @@ async fn exchange(outside: Outside, origin: Origin, asked: Asked) -> Reply<Json>
     match write.await?.value {
         Outcome::Accepted(_) | Outcome::Known(_) => Ok("{}".to_owned().into()),
         Outcome::SoftFailed(_, rule) | Outcome::Rejected(_, rule) => Err(Error::forbidden(rule)),
-        Outcome::Missing(_) => Err(Error::fault("an event of ours names what is not here")),
+        Outcome::Missing(_) | Outcome::Unsigned => {
+            Err(Error::fault("an event of ours names what is not here"))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One row of every keyspace, or several where a value has several forms; every kind of log entry.
 
+mod encryption;
+
 use base::{Event, Room, Seq, UnixMs, User};
 
 use super::{super::*, Sample, sample};
@@ -48,8 +50,8 @@ pub(super) fn all() -> Vec<Sample> {
         federation(),
         destinations(),
         peers(),
-        encryption(),
-        backups(),
+        encryption::keys(),
+        encryption::backups(),
     ]
     .into_iter()
     .flatten()
@@ -457,41 +459,6 @@ fn federation() -> Vec<Sample> {
     ]
 }
 
-fn encryption() -> Vec<Sample> {
-    let (id, json) = (|| text("AAAAHg"), || text(r#"{"key":"k"}"#));
-    let (device, algorithm) = (|| text("DEV"), || text("signed_curve25519"));
-    let fallback = FallbackKey { id: id(), json: json(), used: true };
-    let one_time = OneTimeKey { id: id(), json: json() };
-    vec![
-        sample(&DEVICE_KEYS, 1, (User(A), device()), text("{}")),
-        sample(&ONE_TIME_KEYS, 1, (User(A), device(), algorithm(), B), one_time),
-        sample(&FALLBACK_KEYS, 1, (User(A), device(), algorithm()), fallback),
-        sample(&CROSS_SIGNING_KEYS, 1, (User(A), 2), text("{}")),
-        sample(&SIGNATURES, 1, (User(A), User(B), text("pub"), text("ed25519:usk")), text("sig")),
-    ]
-}
-
-fn backups() -> Vec<Sample> {
-    let backup = Backup {
-        algorithm: text("m.megolm_backup.v1.curve25519-aes-sha2"),
-        auth_data: text(r#"{"public_key":"k"}"#),
-        shelf: A,
-        count: 300,
-        etag: 7,
-    };
-    let key = BackedUpKey {
-        is_verified: true,
-        first_message_index: 300,
-        forwarded_count: 2,
-        json: text(r#"{"session_data":{}}"#),
-    };
-    vec![
-        sample(&BACKUPS, 1, (User(A), B), backup),
-        sample(&BACKUPS_MADE, 1, (User(A),), B),
-        sample(&BACKED_UP_KEYS, 1, (User(A), B, text("!r:b.example"), text("sess")), key),
-    ]
-}
-
 fn destinations() -> Vec<Sample> {
     let server = || text("b.example");
     let parcel = Parcel {
@@ -518,6 +485,7 @@ fn destinations() -> Vec<Sample> {
         sample(&DEVICE_CHANGES, 1, (User(A), Seq(B)), text("DEV")),
         sample(&SPOKEN_FOR, 1, (Event(A),), ()),
         sample(&HEARD, 1, (server(), B), text("m1")),
+        sample(&DAYS, 1, (20_000,), Seq(A)),
     ]
 }
 
@@ -565,6 +533,7 @@ pub(super) fn entries() -> Vec<(&'static str, Entry)> {
         ("outbound", Entry::Outbound { server: text("b.example") }),
         ("signed", Entry::Signed { by: user, of: User(300) }),
         ("shelf_gone", Entry::ShelfGone { user, shelf: A }),
+        ("beside", Entry::Beside { room, event: Event(B), server: text("b.example") }),
     ]
 }
 
