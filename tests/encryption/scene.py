@@ -103,8 +103,7 @@ class Scene:
         """An encrypted room that everybody named is in, and knows everybody to be in."""
         maker = self.first(host)
         room = await maker.call("createRoom", invite=[self.id(guest) for guest in guests], visibility=visibility)
-        for guest in guests:
-            await self.enter(self.first(guest), room)
+        await asyncio.gather(*(self.enter(self.first(guest), room) for guest in guests))
         await self.all_know(room, host, *guests)
         return room
 
@@ -115,7 +114,9 @@ class Scene:
 
     async def all_know(self, room: str, *users: str) -> None:
         members = [self.id(user) for user in users]
-        await asyncio.gather(*(d.call("waitMembers", roomId=room, users=members) for d in self.of(*users)))
+        waits = (device.call("waitMembers", roomId=room, users=members) for device in self.of(*users))
+        troubles = [trouble for trouble in await asyncio.gather(*waits, return_exceptions=True) if trouble is not True]
+        assert troubles == [], "\n".join(map(str, troubles))
 
 
 class Conversation:
