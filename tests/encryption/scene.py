@@ -160,6 +160,10 @@ class Conversation:
     async def unreadable(self, device: Device, events: dict[str, str]) -> dict[str, Any]:
         """What of these events a device does not show with the text that was sent."""
         read = await device.read(self.room)
+        if self.scene.homes[device.name[0]].engine == "synapse":
+            # Its /messages may pass over an event where the past begins behind what came by /sync.
+            for event in events.keys() - read.keys():
+                read[event] = {"body": await device.wait_text(self.room, event)}
         return {event: read.get(event) for event, body in events.items() if read.get(event, {}).get("body") != body}
 
     async def all_readable(self, devices: list[Device], events: dict[str, str] | None = None) -> None:
