@@ -18,6 +18,8 @@ logger.setLevel?.(finely ? "debug" : "warn");
 
 const WAIT_MS = Number(process.env.ALTHING_TEST_WAIT_MS ?? 90_000);
 const AGAIN_MS = 250;
+// So long what comes by sync is waited for, before the event itself is asked for.
+const LIVE_MS = 2000;
 const SAS = "m.sas.v1";
 const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -138,6 +140,7 @@ class Device {
 
     async recover({ key }) {
         this.recoveryKey = decodeRecoveryKey(key);
+        await until("the own identity", () => this.crypto.userHasCrossSigningKeys(this.session.user_id, true));
         await this.crypto.bootstrapCrossSigning({});
         await this.crypto.loadSessionBackupPrivateKeyFromSecretStorage();
         await this.crypto.checkKeyBackupAndEnable();
@@ -290,12 +293,22 @@ class Device {
         return (await decryptAttachment(data, file)).toString("base64");
     }
 
-    /** Until an event is there and readable; gives its text. */
+    /** Until an event is there and readable; gives its text. What a gap in /sync hides is asked for. */
     async waitText({ roomId, event }) {
-        const find = () => this.client.getRoom(roomId)?.findEventById(event);
-        const text = () => !find()?.isDecryptionFailure() && find()?.getClearContent()?.body;
-        return until(`the text of ${event}`, text).catch((error) => {
-            throw new Error(`${error.message}: ${find()?.decryptionFailureReason ?? "not there"}`);
+        const began = Date.now();
+        let why = "it is not there";
+        const look = async () => {
+            let found = this.client.getRoom(roomId)?.findEventById(event);
+            if (!found && Date.now() - began > LIVE_MS) {
+                const raw = await this.client.fetchRoomEvent(roomId, event).catch(() => undefined);
+                found = raw && new sdk.MatrixEvent(raw);
+                if (found) await this.client.decryptEventIfNeeded(found);
+            }
+            if (found?.isDecryptionFailure()) why = found.decryptionFailureReason;
+            return !found?.isDecryptionFailure() && found?.getClearContent()?.body;
+        };
+        return until(`the text of ${event}`, look).catch((error) => {
+            throw new Error(`${error.message}: ${why}`);
         });
     }
 

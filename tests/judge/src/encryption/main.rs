@@ -50,7 +50,7 @@ async fn main() -> Result<()> {
             // A line that is longer than a pipe takes at once is still written by one thread at a time: `println!` locks.
             match obey(&devices, line).await {
                 Ok(result) => println!("{}", json!({ "id": id, "result": result })),
-                Err(error) => println!("{}", json!({ "id": id, "error": format!("{error:?}") })),
+                Err(error) => println!("{}", json!({ "id": id, "error": format!("{error:#}") })),
             }
         });
     }

@@ -107,15 +107,19 @@ pub async fn wait_members(device: &Device, args: &Value) -> Result<Value> {
     let wanted: BTreeSet<OwnedUserId> =
         users.iter().filter_map(Value::as_str).map(UserId::parse).collect::<Result<_, _>>()?;
     let room = device.room(args).await?;
-    until(&format!("the members {wanted:?}"), async || {
-        if room.state() != RoomState::Joined || !room.latest_encryption_state().await?.is_encrypted() {
-            return Ok(None);
-        }
+    let there = async || -> Result<BTreeSet<OwnedUserId>> {
         let members = room.members(RoomMemberships::JOIN).await?;
-        let there: BTreeSet<OwnedUserId> = members.iter().map(|member| member.user_id().to_owned()).collect();
-        Ok((there == wanted).then_some(true.into()))
-    })
-    .await
+        Ok(members.iter().map(|member| member.user_id().to_owned()).collect())
+    };
+    let what = format!("the members {wanted:?}");
+    let seen = until(&what, async || {
+        let ready = room.state() == RoomState::Joined && room.latest_encryption_state().await?.is_encrypted();
+        Ok((ready && there().await? == wanted).then_some(true.into()))
+    });
+    match seen.await {
+        Ok(seen) => Ok(seen),
+        Err(error) => bail!("{error}; there are {:?} ({:?})", there().await?, room.state()),
+    }
 }
 
 /// Sends until the server has it: the same transaction, however often.
@@ -142,7 +146,8 @@ pub async fn attach(device: &Device, args: &Value) -> Result<Value> {
 pub async fn fetch(device: &Device, args: &Value) -> Result<Value> {
     let (room, id) = (device.room(args).await?, EventId::parse(word(args, "event")?)?);
     let file = until("the attachment", async || {
-        let event = insist(async || room.event(&id, None).await).await?;
+        // It may not have come yet.
+        let Ok(event) = room.event(&id, None).await else { return Ok(None) };
         Ok(message(&event)?.and_then(|content| match content.msgtype {
             MessageType::File(file) => Some(file),
             _ => None,
