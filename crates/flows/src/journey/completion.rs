@@ -76,8 +76,10 @@ async fn round(journeys: &Journeys, resting: &mut HashMap<Room, (Instant, Durati
     let now = Instant::now();
     let due = |room: &Room| resting.get(room).is_none_or(|(at, _)| *at <= now);
     let due: Vec<_> = partial.into_iter().filter(|((room,), _)| due(room)).collect();
-    let tries = stream::iter(due)
-        .map(|((room,), partial)| async move { (room, journeys.complete(room, partial).await) });
+    let tries = stream::iter(due).map(|((room,), partial)| {
+        let first = !resting.contains_key(&room);
+        async move { (room, journeys.complete(room, partial, first).await) }
+    });
     let done: Vec<(Room, Reply<()>)> = tries.buffer_unordered(AT_ONCE).collect().await;
     for (room, outcome) in done {
         if let Err(error) = outcome {
@@ -116,7 +118,9 @@ impl Journeys {
         tokio::time::timeout(patience, wait).await.unwrap_or(Ok(()))
     }
 
-    async fn complete(&self, room: Room, partial: Partial) -> Reply<()> {
+    /// The `first` time, nothing may be left out: the keys of a server that cannot be reached now may be had a little later. Those of
+    /// one that is gone never can, and the others in the room do not wait for that.
+    async fn complete(&self, room: Room, partial: Partial, first: bool) -> Reply<()> {
         let join = partial.join;
         let about = self.0.store.read(move |view| {
             let version = RoomVersionId::try_from(room::info(view, room)?.version.as_str());
@@ -129,7 +133,7 @@ impl Journeys {
         let names = std::iter::once(&partial.via).chain(&partial.servers);
         let names = names.filter_map(|name| OwnedServerName::try_from(&**name).ok());
         let servers = in_turn(self.0.store.server_name(), names);
-        self.try_each(servers, |server| self.complete_from(server, &into, &join)).await?;
+        self.try_each(servers, |server| self.complete_from(server, &into, &join, first)).await?;
         self.tell_partial();
         Ok(())
     }
@@ -139,8 +143,12 @@ impl Journeys {
         server: OwnedServerName,
         into: &Into,
         join: &OwnedEventId,
+        whole: bool,
     ) -> Result<(), Setback> {
-        let before = self.state_before(&server, into, join).await?;
+        let (before, left_out) = self.state_told(&server, into, join).await?;
+        if whole && left_out > 0 {
+            return Err(Setback::nonsense("events of the state cannot be checked for now"));
+        }
         let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
         self.0.store.write(Some(lane), move |tx| remote::complete(tx, room, &before)).await?;
         Ok(())
@@ -153,6 +161,16 @@ impl Journeys {
         into: &Into,
         at: &OwnedEventId,
     ) -> Result<Vec<Event>, Setback> {
+        Ok(self.state_told(server, into, at).await?.0)
+    }
+
+    /// The same, and how many of its events were left out.
+    async fn state_told(
+        &self,
+        server: &OwnedServerName,
+        into: &Into,
+        at: &OwnedEventId,
+    ) -> Result<(Vec<Event>, usize), Setback> {
         let (peers, id) = (&self.0.peers, into.id.clone());
         let ask = get_room_state_ids::v1::Request::new(at.clone(), id.clone());
         let ids = peers.request(server, ask, STATE).await?;
@@ -172,11 +190,13 @@ impl Journeys {
                 return Err(failed.into());
             }
         }
+        let told = ids.pdu_ids.len();
         let before = arrival::here(&self.0.store, ids.pdu_ids).await?;
         if before.is_empty() {
             return Err(Setback::nonsense("a state of which nothing holds"));
         }
-        Ok(before)
+        let left_out = told.saturating_sub(before.len());
+        Ok((before, left_out))
     }
 
     /// Events by their ids, as far as they come, and why some did not that may come later.
