@@ -28,7 +28,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(url), Some(user), Some(password)) = (arguments.next(), arguments.next(), arguments.next())
+    let (Some(url), Some(user), Some(password)) =
+        (arguments.next(), arguments.next(), arguments.next())
     else {
         bail!("usage: judge URL USER PASSWORD");
     };

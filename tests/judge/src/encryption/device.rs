@@ -12,7 +12,9 @@ use matrix_sdk::{
     encryption::{BackupDownloadStrategy, EncryptionSettings, verification::SasVerification},
     ruma::{
         OwnedEventId,
-        events::room::{encrypted::OriginalSyncRoomEncryptedEvent, message::OriginalSyncRoomMessageEvent},
+        events::room::{
+            encrypted::OriginalSyncRoomEncryptedEvent, message::OriginalSyncRoomMessageEvent,
+        },
     },
 };
 use matrix_sdk_ui::sync_service::{State, SyncService};
@@ -94,7 +96,11 @@ impl Device {
         let heard = self.heard.clone();
         self.client.add_event_handler(async move |event: OriginalSyncRoomMessageEvent| {
             let body = event.content.body().to_owned();
-            heard.lock().unwrap_or_else(|poison| poison.into_inner()).texts.insert(event.event_id, body);
+            heard
+                .lock()
+                .unwrap_or_else(|poison| poison.into_inner())
+                .texts
+                .insert(event.event_id, body);
         });
         let heard = self.heard.clone();
         self.client.add_event_handler(async move |event: OriginalSyncRoomEncryptedEvent| {
@@ -103,7 +109,8 @@ impl Device {
     }
 
     pub async fn stop(&self) -> Result<Value> {
-        if let Some(task) = self.syncing.lock().unwrap_or_else(|poison| poison.into_inner()).take() {
+        if let Some(task) = self.syncing.lock().unwrap_or_else(|poison| poison.into_inner()).take()
+        {
             task.abort();
         }
         Ok(true.into())

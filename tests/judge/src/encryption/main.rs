@@ -38,8 +38,13 @@ struct Line {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let filter = EnvFilter::try_from_env("ALTHING_TEST_SDK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let filter =
+        EnvFilter::try_from_env("ALTHING_TEST_SDK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let devices = Devices::default();
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
@@ -65,8 +70,12 @@ async fn obey(devices: &Devices, line: Line) -> Result<Value> {
         devices.lock().await.insert(line.device, Arc::new(device));
         return Ok(session);
     }
-    let device =
-        devices.lock().await.get(&line.device).cloned().with_context(|| format!("who is {}?", line.device))?;
+    let device = devices
+        .lock()
+        .await
+        .get(&line.device)
+        .cloned()
+        .with_context(|| format!("who is {}?", line.device))?;
     let device = &*device;
     match line.verb.as_str() {
         "start" => device.start(args).await,

@@ -53,12 +53,16 @@ pub async fn create(device: &Device, args: &Value) -> Result<Value> {
     for user in args.get("invite").and_then(Value::as_array).into_iter().flatten() {
         request.invite.push(UserId::parse(user.as_str().context("a user")?)?);
     }
-    let visibility = HistoryVisibility::from(args.get("visibility").and_then(Value::as_str).unwrap_or("shared"));
+    let visibility =
+        HistoryVisibility::from(args.get("visibility").and_then(Value::as_str).unwrap_or("shared"));
     request.preset = Some(RoomPreset::PrivateChat);
     request.initial_state = vec![
-        InitialStateEvent::with_empty_state_key(RoomEncryptionEventContent::with_recommended_defaults())
+        InitialStateEvent::with_empty_state_key(
+            RoomEncryptionEventContent::with_recommended_defaults(),
+        )
+        .to_raw_any(),
+        InitialStateEvent::with_empty_state_key(RoomHistoryVisibilityEventContent::new(visibility))
             .to_raw_any(),
-        InitialStateEvent::with_empty_state_key(RoomHistoryVisibilityEventContent::new(visibility)).to_raw_any(),
     ];
     Ok(device.client.create_room(request).await?.room_id().as_str().into())
 }
@@ -75,7 +79,9 @@ pub async fn join(device: &Device, args: &Value) -> Result<Value> {
         .collect::<Result<_, _>>()?;
     // An invite that is accepted brings the history that came with it.
     match device.client.get_room(&room) {
-        Some(known) if known.state() == RoomState::Invited => insist(async || known.join().await).await?,
+        Some(known) if known.state() == RoomState::Invited => {
+            insist(async || known.join().await).await?
+        }
         _ => {
             let address = (&*room).into();
             insist(async || device.client.join_room_by_id_or_alias(address, &via).await).await?;
@@ -98,7 +104,8 @@ pub async fn leave(device: &Device, args: &Value) -> Result<Value> {
 
 pub async fn wait_invite(device: &Device, args: &Value) -> Result<Value> {
     let room = device.room(args).await?;
-    until("an invite", async || Ok((room.state() == RoomState::Invited).then_some(true.into()))).await
+    until("an invite", async || Ok((room.state() == RoomState::Invited).then_some(true.into())))
+        .await
 }
 
 /// Until the SDK knows the room for encrypted, and its members for exactly these.
@@ -113,7 +120,8 @@ pub async fn wait_members(device: &Device, args: &Value) -> Result<Value> {
     };
     let what = format!("the members {wanted:?}");
     let seen = until(&what, async || {
-        let ready = room.state() == RoomState::Joined && room.latest_encryption_state().await?.is_encrypted();
+        let ready = room.state() == RoomState::Joined
+            && room.latest_encryption_state().await?.is_encrypted();
         Ok((ready && there().await? == wanted).then_some(true.into()))
     });
     match seen.await {
@@ -127,7 +135,9 @@ pub async fn text(device: &Device, args: &Value) -> Result<Value> {
     let (room, body) = (device.room(args).await?, word(args, "body")?);
     let transaction = TransactionId::new();
     let sent = insist(async || {
-        room.send(RoomMessageEventContent::text_plain(body)).with_transaction_id(transaction.clone()).await
+        room.send(RoomMessageEventContent::text_plain(body))
+            .with_transaction_id(transaction.clone())
+            .await
     });
     Ok(sent.await?.response.event_id.as_str().into())
 }
@@ -158,7 +168,8 @@ pub async fn fetch(device: &Device, args: &Value) -> Result<Value> {
         bail!("the attachment is not encrypted");
     }
     let request = MediaRequestParameters { source: file.source, format: MediaFormat::File };
-    let data = insist(async || device.client.media().get_media_content(&request, false).await).await?;
+    let data =
+        insist(async || device.client.media().get_media_content(&request, false).await).await?;
     Ok(Base64::<Standard>::new(data).encode().into())
 }
 
@@ -168,7 +179,13 @@ pub async fn wait_text(device: &Device, args: &Value) -> Result<Value> {
     let began = Instant::now();
     let mut last = String::from("it did not come");
     while began.elapsed() < WAIT {
-        let live = device.heard.lock().unwrap_or_else(|poison| poison.into_inner()).texts.get(&id).cloned();
+        let live = device
+            .heard
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+            .texts
+            .get(&id)
+            .cloned();
         if let Some(body) = live {
             return Ok(body.into());
         }
@@ -200,7 +217,10 @@ pub async fn read(device: &Device, args: &Value) -> Result<Value> {
             let id = event.event_id().context("an event without id")?;
             let body = message(event)?.map(|content| content.body().to_owned());
             let sender: Option<OwnedUserId> = event.raw().get_field("sender")?;
-            read.insert(id.to_string(), json!({ "sender": sender, "body": body, "utd": why(event) }));
+            read.insert(
+                id.to_string(),
+                json!({ "sender": sender, "body": body, "utd": why(event) }),
+            );
         }
         match page.end {
             Some(end) => from = Some(end),
@@ -218,14 +238,18 @@ async fn page(room: &Room, from: Option<String>) -> matrix_sdk::Result<matrix_sd
 /// Why an event cannot be decrypted, if it cannot.
 fn why(event: &TimelineEvent) -> Option<String> {
     match &event.kind {
-        TimelineEventKind::UnableToDecrypt { utd_info, .. } => Some(format!("{:?}", utd_info.reason)),
+        TimelineEventKind::UnableToDecrypt { utd_info, .. } => {
+            Some(format!("{:?}", utd_info.reason))
+        }
         _ => None,
     }
 }
 
 /// The message that an event is, if it is one and readable.
 fn message(event: &TimelineEvent) -> Result<Option<RoomMessageEventContent>> {
-    use matrix_sdk::ruma::events::{AnySyncMessageLikeEvent::RoomMessage, SyncMessageLikeEvent::Original};
+    use matrix_sdk::ruma::events::{
+        AnySyncMessageLikeEvent::RoomMessage, SyncMessageLikeEvent::Original,
+    };
     Ok(match event.raw().deserialize()? {
         AnySyncTimelineEvent::MessageLike(RoomMessage(Original(message))) => Some(message.content),
         _ => None,

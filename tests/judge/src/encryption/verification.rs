@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use matrix_sdk::{
-    encryption::verification::{SasVerification, Verification, VerificationRequest, VerificationRequestState},
+    encryption::verification::{
+        SasVerification, Verification, VerificationRequest, VerificationRequestState,
+    },
     ruma::{OwnedDeviceId, OwnedUserId, UserId},
 };
 use serde_json::{Value, json};
@@ -15,7 +17,8 @@ use crate::{
 /// Asks; with `roomId` in the direct room with the user, which is to be that one, else from device to device.
 pub async fn ask(device: &Device, args: &Value) -> Result<Value> {
     let encryption = device.client.encryption();
-    let (user, other) = (UserId::parse(word(args, "user")?)?, OwnedDeviceId::from(word(args, "device")?));
+    let (user, other) =
+        (UserId::parse(word(args, "user")?)?, OwnedDeviceId::from(word(args, "device")?));
     let identity = encryption.request_user_identity(&user).await?;
     let request = if let Some(room) = args.get("roomId").and_then(Value::as_str) {
         let request = identity.context("the user has no identity")?.request_verification().await?;
@@ -53,7 +56,9 @@ pub async fn emoji(device: &Device, args: &Value) -> Result<Value> {
         request.start_sas().await?.context("no emoji")?
     } else {
         let started = until("a start", async || match request.state() {
-            VerificationRequestState::Transitioned { verification: Verification::SasV1(sas) } => Ok(Some(sas)),
+            VerificationRequestState::Transitioned { verification: Verification::SasV1(sas) } => {
+                Ok(Some(sas))
+            }
             VerificationRequestState::Cancelled(why) => bail!("cancelled: {}", why.reason()),
             _ => Ok(None),
         });
@@ -99,7 +104,8 @@ fn going(sas: &SasVerification) -> Result<()> {
 
 pub async fn trust(device: &Device, args: &Value) -> Result<Value> {
     let encryption = device.client.encryption();
-    let (user, other) = (UserId::parse(word(args, "user")?)?, OwnedDeviceId::from(word(args, "device")?));
+    let (user, other) =
+        (UserId::parse(word(args, "user")?)?, OwnedDeviceId::from(word(args, "device")?));
     let identity = encryption.get_user_identity(&user).await?;
     let known = encryption.get_device(&user, &other).await?;
     Ok(json!({

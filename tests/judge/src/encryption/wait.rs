@@ -57,9 +57,9 @@ where
 /// Whether nobody answered, or somebody who cannot at the moment.
 pub fn is_away(error: &Error) -> bool {
     match error {
-        Error::Http(http) => {
-            http.as_client_api_error().is_none_or(|refusal| refusal.status_code.as_u16() >= SERVER_TROUBLE)
-        }
+        Error::Http(http) => http
+            .as_client_api_error()
+            .is_none_or(|refusal| refusal.status_code.as_u16() >= SERVER_TROUBLE),
         _ => false,
     }
 }
