@@ -90,7 +90,7 @@ pub struct Hit {
 /// Words of one search: more narrow nothing down.
 pub const TERMS_MAX: usize = 32;
 /// Log entries taken in before a search answers; what is further behind is found a little later.
-const CATCH_UP_ENTRIES: u64 = 20_000;
+const CATCH_UP_ENTRIES: usize = 20_000;
 /// Log entries read in one view, which is to be short.
 const BATCH: usize = 512;
 /// What tantivy asks for at least.
@@ -196,13 +196,15 @@ impl Messages {
         }
         let mut slot = self.writer.lock();
         let from = self.position().max(store.read_here(|view| Ok(store::follow::begin(view)))?);
-        let upto = Seq(head.0.min(from.0 + CATCH_UP_ENTRIES));
-        if upto <= from {
+        if head <= from {
             return Ok(false);
         }
         let mut position = from;
-        while position < upto {
-            let read = store.read_here(|view| indexed::read(view, position, upto, BATCH));
+        for _ in 0..CATCH_UP_ENTRIES / BATCH {
+            if position >= head {
+                break;
+            }
+            let read = store.read_here(|view| indexed::read(view, position, head, BATCH));
             let (reached, changes) = read?;
             if !changes.is_empty() {
                 self.write(self.writer_in(&mut slot)?, changes)?;

@@ -96,6 +96,14 @@ impl Tail {
         Some(found)
     }
 
+    /// How many entries are behind a position, of all tenants; `None` if the ring does not hold all of them.
+    pub(crate) fn count(&self, after: Seq) -> Option<usize> {
+        let ring = self.ring.read();
+        let held = ring.entries.len();
+        (after >= ring.before)
+            .then(|| held - ring.entries.partition_point(|(seq, ..)| *seq <= after))
+    }
+
     /// Takes in the next entries, in order and leaving none out, and wakes whom they concern.
     pub(crate) fn take_in(&self, entries: Vec<(Seq, Tenant, Entry)>) {
         let Some(head) = entries.last().map(|(seq, ..)| *seq) else { return };

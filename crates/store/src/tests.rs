@@ -583,3 +583,28 @@ proptest! {
         prop_assert_eq!(ended, fresh);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_far_is_told_by_entries_and_not_by_positions() {
+    let engine = Arc::new(Memory::default());
+    let store = store_on(engine.clone());
+    let before = store.write(None, |tx| send(tx, 1)).await.unwrap().seq;
+    let leap = store.write(None, |tx| {
+        tx.leap();
+        send(tx, 1)
+    });
+    let after = leap.await.unwrap().seq;
+    assert_eq!(after.0 - before.0, kv::LEAP + 1);
+    let far = |most| store.read(move |view| view.is_far(before, most));
+    assert!(!far(1).await.unwrap());
+    for _ in 0..3 {
+        store.write(None, |tx| send(tx, 1)).await.unwrap();
+    }
+    assert!(far(3).await.unwrap());
+    assert!(!far(4).await.unwrap());
+    // After a restart nothing is in memory.
+    let store = store_on(engine);
+    let far = |most| store.read(move |view| view.is_far(before, most));
+    assert!(far(3).await.unwrap());
+    assert!(!far(4).await.unwrap());
+}

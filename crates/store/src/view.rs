@@ -42,6 +42,9 @@ pub struct View {
 
 type RowKey = (Tree, Vec<u8>);
 
+/// Log entries that are counted by reading them: a few milliseconds.
+const COUNTED_MAX: usize = 8_192;
+
 /// What a transaction has gathered.
 #[derive(Default)]
 struct Pending {
@@ -288,6 +291,22 @@ impl View {
             }
         }
         Ok(entries)
+    }
+
+    /// Are there more entries behind a position than that? Positions leap, so their difference does not tell. Of what was before this
+    /// process, no more than 8,192 are counted.
+    ///
+    /// # Errors
+    /// Faults only.
+    pub fn is_far(&self, after: Seq, most: usize) -> Reply<bool> {
+        if self.head().0.saturating_sub(after.0) <= most as u64 {
+            return Ok(false);
+        }
+        if let Some(count) = self.shared.tail.count(after) {
+            return Ok(count > most);
+        }
+        let most = most.min(COUNTED_MAX);
+        Ok(self.log(after, self.head(), most + 1)?.len() > most)
     }
 
     /// A decoded value that is expensive to make again: from the cache if its owner has not changed since it was

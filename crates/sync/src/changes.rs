@@ -37,7 +37,7 @@ impl Changes {
     ) -> Reply<Changes> {
         let all = Changes::default();
         let Some(since) = since else { return Ok(all) };
-        if view.head().0 - since.0 > scan_max as u64 {
+        if view.is_far(since, scan_max)? {
             return Ok(all);
         }
         let joined = room::joined_rooms(view, me)?;

@@ -54,8 +54,7 @@ pub(super) fn changes(view: &View, ask: &Ask, since: Option<Seq>) -> Reply<Chang
     let on = &ask.extensions;
     let wanted = on.account_data.is_some() || on.receipts.is_some() || on.e2ee.is_some();
     let Some(since) = since.filter(|_| wanted) else { return Ok(Changed(None)) };
-    let far = view.head().0.saturating_sub(since.0) > LOG_SCAN_MAX as u64;
-    if far && on.e2ee.is_some() {
+    if on.e2ee.is_some() && view.is_far(since, LOG_SCAN_MAX)? {
         return Err(unknown_pos());
     }
     Changes::gather(view, ask.user, Some(since), LOG_SCAN_MAX).map(|changes| Changed(Some(changes)))

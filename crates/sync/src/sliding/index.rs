@@ -170,7 +170,7 @@ fn gather(view: &View, user: User, after: Seq, rooms: usize) -> Reply<Option<Cha
         return Ok(Some(changes));
     }
     let most = LOG_SCAN_MIN.max(rooms.saturating_mul(ENTRIES_A_ROOM));
-    if head.0 - after.0 > most as u64 {
+    if view.is_far(after, most)? {
         return Ok(None);
     }
     let joined = room::joined_rooms(view, user)?;
