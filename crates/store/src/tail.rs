@@ -96,12 +96,15 @@ impl Tail {
         Some(found)
     }
 
-    /// How many entries are behind a position, of all tenants; `None` if the ring does not hold all of them.
-    pub(crate) fn count(&self, after: Seq) -> Option<usize> {
+    /// How many entries `after < seq <= upto` there are, of all tenants; `None` if the ring does not hold all of that span.
+    pub(crate) fn count(&self, after: Seq, upto: Seq) -> Option<usize> {
         let ring = self.ring.read();
-        let held = ring.entries.len();
-        (after >= ring.before)
-            .then(|| held - ring.entries.partition_point(|(seq, ..)| *seq <= after))
+        let last = ring.entries.back().map_or(ring.before, |(seq, ..)| *seq);
+        if after < ring.before || upto > last {
+            return None;
+        }
+        let behind = |at: Seq| ring.entries.partition_point(|(seq, ..)| *seq <= at);
+        Some(behind(upto) - behind(after))
     }
 
     /// Takes in the next entries, in order and leaving none out, and wakes whom they concern.

@@ -302,7 +302,7 @@ impl View {
         if self.head().0.saturating_sub(after.0) <= most as u64 {
             return Ok(false);
         }
-        if let Some(count) = self.shared.tail.count(after) {
+        if let Some(count) = self.shared.tail.count(after, self.head()) {
             return Ok(count > most);
         }
         let most = most.min(COUNTED_MAX);
