@@ -91,6 +91,10 @@ impl Watcher {
         if timeline["limited"] == true
             && let Some(last) = last
         {
+            // Who has come back is told what was before, too.
+            if let Some(at) = new.iter().position(|id| *id == last) {
+                return Some(new.split_off(at + 1));
+            }
             let mut gap = self.fill(room, timeline["prev_batch"].as_str()?, &last).await?;
             gap.reverse();
             new.splice(0..0, gap);
