@@ -50,6 +50,21 @@ pub fn is_partial(view: &View, id: &RoomId) -> Reply<bool> {
     room::find(view, id)?.map_or(Ok(false), |room| view.has(&PARTIAL, (room,)))
 }
 
+/// Can only another server say whether this user may join: because this server is not in the room, or because members are missing
+/// here, and with them who is banned? Of who is joined already it need not be asked.
+///
+/// # Errors
+/// Faults.
+pub fn must_ask_to_join(view: &View, user: User, id: &RoomId) -> Reply<bool> {
+    let Some(room) = room::find(view, id)? else { return Ok(true) };
+    if is_elsewhere(view, room)? {
+        return Ok(true);
+    }
+    let joined =
+        room::membership(view, user, room)?.is_some_and(|mine| mine.standing == Standing::Join);
+    Ok(!joined && view.has(&PARTIAL, (room,))?)
+}
+
 /// Is this server in a room in which it holds no one who could let this user in, while another might: a restricted room
 /// (spec: Client-Server API, "Restricted rooms")?
 ///

@@ -3,6 +3,8 @@
 //! An alias says nothing of the room's lane, so it is resolved first. Where this server is not in the room, others are
 //! asked.
 
+use std::time::Duration;
+
 use base::{Error, Reply};
 use flows::{
     appservice::query,
@@ -21,6 +23,9 @@ use crate::{
     handler::{Caller, Routes},
     outside::{Outside, lane},
 };
+
+/// How long a join waits until all members of a room are known; then another server is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was asked for, and the id of the room that it is now. The transaction resolves it again.
 struct Target {
@@ -56,6 +61,10 @@ async fn enter(
     target: Target,
     reason: Option<String>,
 ) -> Reply<OwnedRoomId> {
+    let id = target.id.clone();
+    if outside.store.read(move |view| rooms::elsewhere::is_partial(view, &id)).await? {
+        outside.journeys.settled(&target.id, PATIENCE).await?;
+    }
     match enter_here(outside, &caller, &target, reason.clone()).await {
         Ok(Some(joined)) => return Ok(joined),
         Ok(None) => {}
@@ -80,7 +89,7 @@ async fn enter(
     joined.ok_or_else(|| Error::fault("came into a room, and is not in it"))
 }
 
-/// `None`: this server is not in the room.
+/// `None`: this server is not in the room, or does not know all of its members yet, and who is banned.
 async fn enter_here(
     outside: &Outside,
     caller: &Caller,
@@ -90,7 +99,7 @@ async fn enter_here(
     let (user, guest) = (caller.user, caller.guest);
     let (asked, id, far) = (target.asked.clone(), target.id.clone(), is_far(outside));
     let joined = outside.store.write(Some(lane(target.id.as_str())), move |tx: &mut Tx| {
-        if far && rooms::elsewhere::is_id_elsewhere(tx, &id)? {
+        if far && rooms::elsewhere::must_ask_to_join(tx, user, &id)? {
             return Ok(None);
         }
         rooms::join::join(tx, user, guest, &asked, reason.as_deref()).map(Some)
