@@ -9,6 +9,8 @@ import pytest
 
 from harness import postgres
 from harness.federation import Federation
+from harness.peer import Peer
+from hostile import Siege
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +20,25 @@ def federation(engine: str, cluster: postgres.Cluster | None) -> Iterator[Federa
     world = Federation(engine, cluster)
     yield world
     world.stop()
+
+
+@pytest.fixture(scope="module")
+def home(federation: Federation) -> Any:
+    """The server under test."""
+    return federation.subject()
+
+
+@pytest.fixture
+def peer(federation: Federation) -> Iterator[Peer]:
+    """A scripted server."""
+    made = Peer(federation.authority)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def siege(federation: Federation, home: Any, peer: Peer) -> Siege:
+    return Siege(federation, home, peer)
 
 
 @pytest.hookimpl(wrapper=True)

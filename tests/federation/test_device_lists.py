@@ -6,7 +6,6 @@ Spec: Server-Server API, "Device Management".
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,23 +17,6 @@ from harness.wire import path
 from hostile import Siege
 
 pytestmark = [pytest.mark.own_server]
-
-
-@pytest.fixture(scope="module")
-def home(federation: Federation) -> Any:
-    return federation.subject()
-
-
-@pytest.fixture
-def peer(federation: Federation) -> Iterator[Peer]:
-    made = Peer(federation.authority)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def siege(federation: Federation, home: Any, peer: Peer) -> Siege:
-    return Siege(federation, home, peer)
 
 
 def keys(user: str, device: str, text: str) -> dict[str, Any]:

@@ -24,11 +24,6 @@ ENDS_S = 240.0
 DEEP = 3000
 
 
-@pytest.fixture(scope="module")
-def home(federation: Federation) -> Any:
-    return federation.subject()
-
-
 @pytest.fixture
 def new_peer(federation: Federation) -> Iterator[Callable[[], Peer]]:
     made: list[Peer] = []

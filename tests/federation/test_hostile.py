@@ -21,28 +21,11 @@ pytestmark = [pytest.mark.own_server]
 VERSIONS = ("10", "11", "12")
 
 
-@pytest.fixture(scope="module")
-def home(federation: Federation) -> Any:
-    return federation.subject()
-
-
-@pytest.fixture
-def peer(federation: Federation) -> Iterator[Peer]:
-    made = Peer(federation.authority)
-    yield made
-    made.stop()
-
-
 @pytest.fixture
 def other(federation: Federation) -> Iterator[Peer]:
     made = Peer(federation.authority)
     yield made
     made.stop()
-
-
-@pytest.fixture
-def siege(federation: Federation, home: Any, peer: Peer) -> Siege:
-    return Siege(federation, home, peer)
 
 
 # -- who asks (spec: "Request Authentication") -----------------------------------------------------------

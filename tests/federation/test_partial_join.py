@@ -9,24 +9,12 @@ from typing import Any
 import pytest
 
 from harness.client import V3, Client, fresh
-from harness.federation import Federation, eventually
+from harness.federation import eventually
 from harness.peer import V1, Asked, Peer
 from harness.rooms import Room
 from harness.wire import path
 
 pytestmark = [pytest.mark.own_server]
-
-
-@pytest.fixture(scope="module")
-def home(federation: Federation) -> Any:
-    return federation.subject()
-
-
-@pytest.fixture
-def peer(federation: Federation) -> Iterator[Peer]:
-    made = Peer(federation.authority)
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from harness.client import Client, fresh
 from harness.events import Event, Key, cosigned, id_of
 from harness.federation import Federation, eventually
 from harness.peer import Asked, Peer
-from harness.rooms import Room
 
 pytestmark = [pytest.mark.own_server]
 
@@ -72,11 +71,6 @@ class Guarded:
     def arrives(self, event: Event) -> Any:
         event_id = id_of(event, self.version)
         return eventually(lambda: self.alice.event(self.id, event_id), f"{event_id} at home")
-
-
-@pytest.fixture(scope="module")
-def home(federation: Federation) -> Any:
-    return federation.subject()
 
 
 @pytest.fixture

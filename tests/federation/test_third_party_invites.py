@@ -3,7 +3,6 @@ the identity server is not let in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -61,18 +60,6 @@ class Invited:
         assert answer.status in statuses, answer
         assert self.standing(self.ivy) is None
         assert self.peer.count("PUT", "/_matrix/federation/v2/invite") == 0, "nobody was asked to sign it"
-
-
-@pytest.fixture(scope="module")
-def home(federation: Federation) -> Any:
-    return federation.subject()
-
-
-@pytest.fixture
-def peer(federation: Federation) -> Iterator[Peer]:
-    made = Peer(federation.authority)
-    yield made
-    made.stop()
 
 
 @pytest.fixture
