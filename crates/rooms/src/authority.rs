@@ -60,6 +60,18 @@ pub(crate) fn record(
     Ok(())
 }
 
+/// Writes down whether a state event that is here is rejected. Its own row is written with it, by which others see the change.
+///
+/// # Errors
+/// Faults.
+pub(crate) fn reject(tx: &mut Tx, event: Event, rejected: bool) -> Reply<()> {
+    let Some(authority) = tx.get(&AUTHORITIES, (event,))? else { return Ok(()) };
+    if authority.rejected != rejected {
+        tx.put(&AUTHORITIES, (event,), &Authority { rejected, ..authority });
+    }
+    Ok(())
+}
+
 fn number(view: &View, id: &EventId) -> Reply<Event> {
     event::find(view, id)?.ok_or_else(|| Error::fault(format!("auth event {id} is missing")))
 }

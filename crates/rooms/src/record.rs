@@ -71,6 +71,7 @@ pub(crate) fn keep(
         if pdu.is_state() && !tx.has(&AUTHORITIES, (event,))? {
             authority::record(tx, room, event, pdu, standing.rejected)?;
         }
+        authority::reject(tx, event, standing.rejected)?;
         return event::settle(tx, event, row);
     }
     let halves = split(pdu);

@@ -55,16 +55,16 @@ pub(super) struct Search<'a> {
 type Found = BTreeMap<OwnedEventId, Pdu>;
 
 impl Search<'_> {
-    /// Gets an event into its room, with all that it takes.
+    /// Gets an event into its room, with all that it takes. `whole`: no state will do of which some cannot be checked just now.
     ///
     /// # Errors
     /// If nobody tells what is missing; faults.
-    pub(super) async fn bring_in(&self, pdu: &Pdu) -> Reply<()> {
+    pub(super) async fn bring_in(&self, pdu: &Pdu, whole: bool) -> Reply<()> {
         let mut failure = None;
         let servers = self.servers().await?;
         for (at, server) in servers.iter().enumerate() {
             let others = servers.get(at + 1..).unwrap_or_default();
-            match self.bring_in_from(server, others, pdu).await {
+            match self.bring_in_from((server, others), pdu, whole).await {
                 Ok(()) => return Ok(()),
                 Err(Setback::Server(why)) => failure = Some(Error::from(why)),
                 Err(Setback::End(error)) => return Err(error),
@@ -86,9 +86,9 @@ impl Search<'_> {
 
     async fn bring_in_from(
         &self,
-        server: &OwnedServerName,
-        others: &[OwnedServerName],
+        (server, others): (&OwnedServerName, &[OwnedServerName]),
         pdu: &Pdu,
+        whole: bool,
     ) -> Result<(), Setback> {
         let Some(missing) = self.try_receive(pdu).await? else { return Ok(()) };
         let mut found = Found::new();
@@ -98,7 +98,7 @@ impl Search<'_> {
         let known: BTreeSet<OwnedEventId> = found.keys().cloned().collect();
         for one in in_order(found) {
             let edge = one.prev_events.iter().any(|id| !known.contains(id));
-            match self.settle(server, &one, edge).await {
+            match self.settle(server, &one, edge, whole).await {
                 // It stays a gap, and what follows it is judged by what another way leads to.
                 Err(Setback::Server(why)) => {
                     tracing::debug!(event = %one.event_id, %why, "an event of before is left out");
@@ -106,12 +106,18 @@ impl Search<'_> {
                 other => other?,
             }
         }
-        self.settle(server, pdu, true).await
+        self.settle(server, pdu, true, whole).await
     }
 
     /// Receives an event; what it misses is asked for: auth events one way, and if it may be (`edge`) the state before it
     /// instead of the events before it.
-    async fn settle(&self, server: &OwnedServerName, pdu: &Pdu, edge: bool) -> Result<(), Setback> {
+    async fn settle(
+        &self,
+        server: &OwnedServerName,
+        pdu: &Pdu,
+        edge: bool,
+        whole: bool,
+    ) -> Result<(), Setback> {
         let Some(mut missing) = self.try_receive(pdu).await? else { return Ok(()) };
         if !missing.auth.is_empty() {
             self.learn_auth(server, pdu).await?;
@@ -125,7 +131,7 @@ impl Search<'_> {
         }
         let into = self.into();
         let journeys = &self.inbound.0.journeys;
-        let before = journeys.state_before(server, &into, &pdu.event_id).await?;
+        let before = journeys.state_before(server, &into, &pdu.event_id, whole).await?;
         match self.receive_at(pdu, before).await? {
             None => Ok(()),
             Some(_) => Err(Setback::nonsense("auth events of an event were not told")),

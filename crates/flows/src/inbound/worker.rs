@@ -19,7 +19,7 @@ const BATCH: usize = 500;
 /// After a failure, before the next try for an event: four times as long each time.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tries until an event is given up: what follows it will lead to it again.
-const TRIES_MAX: u32 = 4;
+const TRIES_MAX: u32 = 5;
 
 /// A room in which events wait, and the server that sent them.
 #[derive(Clone)]
@@ -112,7 +112,7 @@ impl Inbound {
         };
         let search = Search { inbound: self, queue: &queue };
         let times = tried.get(number).map_or(1, |tried| tried.times + 1);
-        match search.bring_in(pdu).await {
+        match search.bring_in(pdu, times < TRIES_MAX).await {
             Ok(()) => self.drop_staged(&queue, *number).await?,
             Err(error) if times >= TRIES_MAX => {
                 tracing::warn!(event = %pdu.event_id, %error, "an event is given up");

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use store::{Lane, Store};
 
-use crate::peers::Peers;
+use crate::peers::{Peers, is_passing};
 
 /// Events checked, and learned in one transaction.
 const CHUNK: usize = 1_000;
@@ -24,6 +24,14 @@ pub(crate) struct Told {
     pub(crate) raw: Box<RawValue>,
     /// It belongs to the state that was asked for, and not only to what authorises it.
     pub(crate) in_state: bool,
+}
+
+/// What came of events that were told.
+pub(crate) struct Learned {
+    /// Those of the state that are here now.
+    pub(crate) state: Vec<Event>,
+    /// How many could not be checked just now, but may be later: the keys of their servers could not be had.
+    pub(crate) awaited: usize,
 }
 
 /// Where events are taken in.
@@ -56,13 +64,13 @@ pub(crate) fn in_order(state: Vec<Box<RawValue>>, auth: Vec<Box<RawValue>>) -> V
 }
 
 impl Into {
-    /// Learns events; gives those of the state. Events that no server has signed, of other rooms, or without their auth
+    /// Learns events. Events that no server has signed, of other rooms, or without their auth
     /// events are left out: servers that were in old rooms are often gone, and their keys with them.
     ///
     /// # Errors
     /// Faults.
-    pub(crate) async fn learn(&self, events: Vec<Told>) -> Reply<Vec<Event>> {
-        let mut state = Vec::new();
+    pub(crate) async fn learn(&self, events: Vec<Told>) -> Reply<Learned> {
+        let (mut state, mut awaited) = (Vec::new(), 0);
         let mut early = Vec::new();
         let mut rest = events.into_iter();
         loop {
@@ -78,7 +86,10 @@ impl Into {
                 match pdu {
                     Ok(pdu) if pdu.room_id == self.id => pdus.push((pdu, in_state)),
                     Ok(pdu) => tracing::info!(event = %pdu.event_id, "an event of another room"),
-                    Err(no) => tracing::info!(room = %self.id, no = %no.message, "left out"),
+                    Err(no) => {
+                        awaited += usize::from(is_passing(&no));
+                        tracing::info!(room = %self.id, no = %no.message, "left out");
+                    }
                 }
             }
             early.extend(self.take(pdus, &mut state).await?);
@@ -86,7 +97,7 @@ impl Into {
         self.try_again(early, &mut state).await?;
         state.sort_unstable();
         state.dedup();
-        Ok(state)
+        Ok(Learned { state, awaited })
     }
 
     async fn try_again(&self, mut early: Vec<(Pdu, bool)>, state: &mut Vec<Event>) -> Reply<()> {

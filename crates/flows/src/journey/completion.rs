@@ -34,6 +34,8 @@ const ROOMS_MAX: usize = 10_000;
 const PAUSE_MIN: Duration = Duration::from_secs(30);
 /// At most.
 const PAUSE_MAX: Duration = Duration::from_secs(1_800);
+/// Until the pauses are so long, nothing may be left out that can be checked only later.
+const WHOLE_UNTIL: Duration = Duration::from_secs(240);
 /// If so many events are missing at most, each is asked for by itself.
 const SINGLE_MAX: usize = 50;
 /// Of those, so many at once.
@@ -77,8 +79,8 @@ async fn round(journeys: &Journeys, resting: &mut HashMap<Room, (Instant, Durati
     let due = |room: &Room| resting.get(room).is_none_or(|(at, _)| *at <= now);
     let due: Vec<_> = partial.into_iter().filter(|((room,), _)| due(room)).collect();
     let tries = stream::iter(due).map(|((room,), partial)| {
-        let first = !resting.contains_key(&room);
-        async move { (room, journeys.complete(room, partial, first).await) }
+        let whole = resting.get(&room).is_none_or(|(_, pause)| *pause < WHOLE_UNTIL);
+        async move { (room, journeys.complete(room, partial, whole).await) }
     });
     let done: Vec<(Room, Reply<()>)> = tries.buffer_unordered(AT_ONCE).collect().await;
     for (room, outcome) in done {
@@ -118,9 +120,9 @@ impl Journeys {
         tokio::time::timeout(patience, wait).await.unwrap_or(Ok(()))
     }
 
-    /// The `first` time, nothing may be left out: the keys of a server that cannot be reached now may be had a little later. Those of
+    /// `whole`: nothing may be left out, as the keys of a server that cannot be reached now may be had a little later. Those of
     /// one that is gone never can, and the others in the room do not wait for that.
-    async fn complete(&self, room: Room, partial: Partial, first: bool) -> Reply<()> {
+    async fn complete(&self, room: Room, partial: Partial, whole: bool) -> Reply<()> {
         let join = partial.join;
         let about = self.0.store.read(move |view| {
             let version = RoomVersionId::try_from(room::info(view, room)?.version.as_str());
@@ -133,7 +135,7 @@ impl Journeys {
         let names = std::iter::once(&partial.via).chain(&partial.servers);
         let names = names.filter_map(|name| OwnedServerName::try_from(&**name).ok());
         let servers = in_turn(self.0.store.server_name(), names);
-        self.try_each(servers, |server| self.complete_from(server, &into, &join, first)).await?;
+        self.try_each(servers, |server| self.complete_from(server, &into, &join, whole)).await?;
         self.tell_partial();
         Ok(())
     }
@@ -145,32 +147,21 @@ impl Journeys {
         join: &OwnedEventId,
         whole: bool,
     ) -> Result<(), Setback> {
-        let (before, left_out) = self.state_told(&server, into, join).await?;
-        if whole && left_out > 0 {
-            return Err(Setback::nonsense("events of the state cannot be checked for now"));
-        }
+        let before = self.state_before(&server, into, join, whole).await?;
         let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
         self.0.store.write(Some(lane), move |tx| remote::complete(tx, room, &before)).await?;
         Ok(())
     }
 
-    /// The state before an event, as a server says; what is missing of it is learned.
+    /// The state before an event, as a server says; what is missing of it is learned. `whole`: it is a setback if some of it
+    /// cannot be checked just now; otherwise that is left out.
     pub(crate) async fn state_before(
         &self,
         server: &OwnedServerName,
         into: &Into,
         at: &OwnedEventId,
+        whole: bool,
     ) -> Result<Vec<Event>, Setback> {
-        Ok(self.state_told(server, into, at).await?.0)
-    }
-
-    /// The same, and how many of its events were left out.
-    async fn state_told(
-        &self,
-        server: &OwnedServerName,
-        into: &Into,
-        at: &OwnedEventId,
-    ) -> Result<(Vec<Event>, usize), Setback> {
         let (peers, id) = (&self.0.peers, into.id.clone());
         let ask = get_room_state_ids::v1::Request::new(at.clone(), id.clone());
         let ids = peers.request(server, ask, STATE).await?;
@@ -182,21 +173,23 @@ impl Journeys {
         if !missing.is_empty() {
             let (told, failed) = match missing.len() {
                 ..=SINGLE_MAX => self.one_by_one(server, missing).await,
-                _ => (whole(self, server, at, &id).await?, None),
+                _ => (all_of_it(self, server, at, &id).await?, None),
             };
-            into.learn(told).await?;
+            let awaited = into.learn(told).await?.awaited;
+            if whole && awaited > 0 {
+                let why = format!("{awaited} events of the state cannot be checked for now");
+                return Err(Setback::nonsense(why));
+            }
             // What did not come for now would be missing from the state for good: a ban, for example.
             if let Some(failed) = failed {
                 return Err(failed.into());
             }
         }
-        let told = ids.pdu_ids.len();
         let before = arrival::here(&self.0.store, ids.pdu_ids).await?;
         if before.is_empty() {
             return Err(Setback::nonsense("a state of which nothing holds"));
         }
-        let left_out = told.saturating_sub(before.len());
-        Ok((before, left_out))
+        Ok(before)
     }
 
     /// Events by their ids, as far as they come, and why some did not that may come later.
@@ -225,7 +218,7 @@ impl Journeys {
     }
 }
 
-async fn whole(
+async fn all_of_it(
     journeys: &Journeys,
     server: &OwnedServerName,
     at: &OwnedEventId,

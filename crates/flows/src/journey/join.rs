@@ -51,7 +51,7 @@ impl Journeys {
             return Ok(());
         }
         let servers = self.servers(who.user, aim).await?;
-        self.try_each(servers, |server| self.join_through(server, who, aim)).await
+        self.try_each(servers, |server| self.join_through(server, who, aim, resident)).await
     }
 
     /// Waits, if somebody of this server is on the way into a room (or out of it), until that is over: the other servers
@@ -73,6 +73,7 @@ impl Journeys {
         server: OwnedServerName,
         who: &Traveller,
         aim: &Aim,
+        resident: bool,
     ) -> Result<(), Setback> {
         let peers = &self.0.peers;
         let mut ask = prepare_join_event::v1::Request::new(aim.room.clone(), who.id.clone());
@@ -82,7 +83,8 @@ impl Journeys {
         let join = self.sign(&version, &template.event, who, aim, Standing::Join).await?;
         let (room, event, body) = (aim.room.clone(), join.event_id.clone(), raw(&join, &version)?);
         let mut send = create_join_event::v2::Request::new(room, event, body);
-        send.omit_members = true;
+        // Who is in the room already sets what the others tell beside its own: that must be whole.
+        send.omit_members = !resident;
         let patience =
             Patience { timeout: STATE_TIME_MAX, insist: true, body_max: STATE_BYTES_MAX };
         let answer = peers.request(&server, send, patience).await?.room_state;
@@ -91,8 +93,10 @@ impl Journeys {
         let servers = answer.members_omitted.then(|| answer.servers_in_room.unwrap_or_default());
         let events = arrival::in_order(answer.state, answer.auth_chain);
         let into = self.know(&version, aim, &events).await?;
-        let state = into.learn(events).await?;
-        self.enter(&into, &server, join, state, servers).await
+        let learned = into.learn(events).await?;
+        // What cannot be checked just now is missing as members are that were left out.
+        let servers = servers.or_else(|| (learned.awaited > 0).then(Vec::new));
+        self.enter(&into, &server, join, learned.state, servers).await
     }
 
     /// The join with the signature of the server that vouches for it, where there must be one.
@@ -142,7 +146,7 @@ impl Journeys {
         Ok(Into { store, peers, room, id, version })
     }
 
-    /// `servers`: those in the room, if its members were left out.
+    /// `servers`: those in the room, if the state is not whole.
     async fn enter(
         &self,
         into: &Into,

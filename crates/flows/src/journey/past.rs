@@ -230,7 +230,7 @@ impl Journeys {
         };
         let before = match oldest.kind.as_str() {
             "m.room.create" => Vec::new(),
-            _ => self.state_before(&server, into, &oldest.event_id).await?,
+            _ => self.state_before(&server, into, &oldest.event_id, false).await?,
         };
         self.learn_auth(&server, into, &pdus).await?;
         let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));

@@ -17,7 +17,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::keys::{Found, Keyring, Need};
+use super::keys::{Keyring, Need, Obtained};
 
 /// Events that one thread takes at a time: some milliseconds of work.
 const CHUNK: usize = 64;
@@ -96,12 +96,12 @@ pub(super) async fn check(
 ) -> Reply<Vec<Checked<Pdu>>> {
     let of_room = version.clone();
     let read = threads.each(events, move |event| read(&of_room, &event, also.as_ref())).await?;
-    let found = Arc::new(keyring.obtain(needs(version, &read)).await?);
+    let obtained = Arc::new(keyring.obtain(needs(version, &read)).await?);
     let version = version.clone();
     threads
         .each(read, move |read| {
             let (pdu, signers) = read?;
-            verify(&version, pdu, &signers, &found).map_err(refusal)
+            verify(&version, pdu, &signers, &obtained).map_err(refusal)
         })
         .await
 }
@@ -147,15 +147,19 @@ fn needs(
 }
 
 /// Checks 2 and 3.
-fn verify(version: &RoomVersionId, pdu: Pdu, signers: &Signers, found: &Found) -> Reply<Pdu> {
+fn verify(version: &RoomVersionId, pdu: Pdu, signers: &Signers, obtained: &Obtained) -> Reply<Pdu> {
     for (server, key_ids) in signers {
-        let keys = found.get(server);
+        let keys = obtained.keys.get(server);
         let holds = |id: &String| {
             keys.and_then(|keys| keys.get(id)).is_some_and(|key| {
                 key.counts_for(version, pdu.origin_server_ts)
                     && pdu.signature_holds(version, server, id, &key.public)
             })
         };
+        if !key_ids.iter().any(holds) && obtained.silent.contains(server) {
+            let text = format!("the keys of {server} cannot be had just now");
+            return Err(Error::refused(503, "M_UNKNOWN", text));
+        }
         if !key_ids.iter().any(holds) {
             let text =
                 format!("{server} has not signed {}, or not with a key that counts", pdu.event_id);
@@ -173,6 +177,12 @@ fn refusal(error: Error) -> Refusal {
             Error::refusal(500, "M_UNKNOWN", "the event cannot be checked")
         }
     }
+}
+
+/// May a check that failed succeed a little later?
+#[must_use]
+pub fn is_passing(refusal: &Refusal) -> bool {
+    refusal.status >= 500
 }
 
 /// The same refusal for each.

@@ -53,6 +53,8 @@ const FAILED_FIRST_MS: u64 = 1_000;
 const FAILED_MAX_MS: u64 = 600_000;
 /// Keys are read again this long before they end.
 const REFRESH_MS: u64 = 3_600_000;
+/// A server whose keys could not be had so often, with longer and longer pauses, is taken for gone.
+const GONE: u32 = 6;
 /// Servers whose last look-up is remembered.
 const REMEMBERED_MAX: usize = 20_000;
 
@@ -60,6 +62,13 @@ const REMEMBERED_MAX: usize = 20_000;
 pub(super) type Need = BTreeMap<String, u64>;
 /// What was found: server → key id → key.
 pub(super) type Found = HashMap<OwnedServerName, HashMap<String, Key>>;
+
+/// What could be had of what is needed.
+pub(super) struct Obtained {
+    pub(super) keys: Found,
+    /// Servers whose keys are missing because nobody could be asked for them just now.
+    pub(super) silent: BTreeSet<OwnedServerName>,
+}
 
 /// The last look-up of a server's keys.
 #[derive(Default)]
@@ -87,8 +96,9 @@ impl Keyring {
     }
 
     /// The keys that are needed, as far as they can be had.
-    pub(super) async fn obtain(&self, needs: BTreeMap<OwnedServerName, Need>) -> Reply<Found> {
+    pub(super) async fn obtain(&self, needs: BTreeMap<OwnedServerName, Need>) -> Reply<Obtained> {
         let needs = Arc::new(needs);
+        let all = |keys| Obtained { keys, silent: BTreeSet::new() };
         let found = self.look(needs.clone()).await?;
         let now = self.asker.store.now().0;
         let others =
@@ -99,16 +109,29 @@ impl Keyring {
             .collect();
         if missing.is_empty() {
             let ending = others().find(|(server, need)| ends_soon(found.get(*server), need, now));
-            let Some((server, _)) = ending else { return Ok(found) };
+            let Some((server, _)) = ending else { return Ok(all(found)) };
             // It counts still: nobody else waits for it to be read again, and nothing is lost if it is not.
             let turn = self.turn(server);
-            let Ok(mut tried) = turn.try_lock() else { return Ok(found) };
+            let Ok(mut tried) = turn.try_lock() else { return Ok(all(found)) };
             self.read_in_turn(server, &needs, &mut tried).await;
-            return Ok(found);
+            return Ok(all(found));
         }
         // What was not found in time is missing.
         let _ = timeout(ALL_TIME_MAX, self.read_all(&missing, &needs)).await;
-        self.look(needs).await
+        let keys = self.look(needs.clone()).await?;
+        let still = |server: &OwnedServerName| {
+            let need = needs.get(server);
+            need.is_some_and(|need| !is_enough(keys.get(server), need)) && self.is_silent(server)
+        };
+        let silent = missing.into_iter().filter(still).collect();
+        Ok(Obtained { keys, silent })
+    }
+
+    /// Has nobody shown a server's keys lately, though somebody may yet?
+    fn is_silent(&self, server: &OwnedServerName) -> bool {
+        let turn = self.turn(server);
+        // Who is still being asked is not known to have none.
+        turn.try_lock().map_or(true, |tried| (1..GONE).contains(&tried.failures))
     }
 
     /// What the store has.

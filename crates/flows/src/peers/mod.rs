@@ -33,6 +33,7 @@ use store::Store;
 use tokio::sync::broadcast;
 
 pub use border::Border;
+pub use check::is_passing;
 pub use unanswered::{Said, Unanswered};
 pub use wire::{Patience, Wire};
 

@@ -1,52 +1,57 @@
 //! All of a room's state, when only part of it came with the join (spec: Server-Server API, "PUT send_join", `omit_members`).
-
-use std::collections::HashMap;
+//!
+//! What has happened since is judged once more: part of the state allowed what all of it may forbid, and the ends of a fork
+//! come to something else.
 
 use base::{Error, Event, Reply, Room, Seq};
 use store::{
     Direction, Tx, event, log, room,
-    schema::{EVENTS, HEADS, PARTIAL, TIMELINE, TURNS, Turn},
-    state::{self, Edit, Root},
+    schema::{HEADS, PARTIAL, TIMELINE, TURNS, Turn},
+    state,
 };
 
-use super::states;
-use crate::member_rows;
+use super::{again::Again, states};
+use crate::{authority, member_rows};
 
 /// Events since the join that are put right: a room is completed within minutes.
 const SINCE_MAX: usize = 50_000;
 
-/// All of the state before the join by which this server came in is here: what is known of the states since is completed by
-/// it, and the room is not partial any more.
+/// All of the state before the join by which this server came in is here: what has come since is put right by it, and the
+/// room is not partial any more. An event that turns out to be forbidden counts for nothing from now on; those who were told
+/// of it were told.
 ///
 /// # Errors
 /// Faults.
 pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
     let Some(partial) = tx.get(&PARTIAL, (room,))? else { return Ok(()) };
+    // From here on all of the state judges.
+    tx.delete(&PARTIAL, (room,));
     let full = states::of_events(tx, room, before)?;
-    let part = event::load(tx, partial.join)?.row.before;
-    let changes = state::diff(tx, part, full)?;
-    let added = changes.into_iter().filter(|change| change.before.is_none());
-    let added: Vec<Edit> = added.map(|change| (change.slot, change.after)).collect();
-    let mut whole = Whole { added, known: HashMap::new() };
-
     let from = event::order(tx, partial.join)?
         .ok_or_else(|| Error::fault(format!("room {room} was joined nowhere")))?;
+    let mut again = Again::new(tx, room, (partial.join, from), full)?;
     let rows: Vec<((Room, Seq), Event)> =
         tx.range(&TIMELINE, (room, from), (room, Seq::MAX), Direction::Forward, SINCE_MAX)?;
-    for ((_, at), event) in rows {
-        whole.mend(tx, room, at, event)?;
+    for (_, event) in &rows {
+        again.judge(tx, *event)?;
     }
     let mut head = room::head(tx, room)?;
-    let was = head.state;
-    head.state = whole.of(tx, was)?;
     for end in head.extremities.clone() {
-        // An end that was not shown stands behind events that were.
-        whole.mend_row(tx, end)?;
+        again.judge(tx, end)?;
     }
-    let now = head.state;
-    let changed = member_rows::follow(tx, room, &mut head, (was, now), None)?;
+    let was = head.state;
+    let mut ends = Ends { room, events: Vec::new(), state: full };
+    for ((_, at), event) in rows {
+        let before = ends.state;
+        if again.counts(tx, event)? {
+            ends.follow(tx, event)?;
+        }
+        turn(tx, (room, at), event, Turn { before, after: ends.state })?;
+    }
+    head.extremities = ends.events;
+    head.state = ends.state;
+    let changed = member_rows::follow(tx, room, &mut head, (was, ends.state), None)?;
     tx.put(&HEADS, (room,), &head);
-    tx.delete(&PARTIAL, (room,));
     tx.announce(log::Entry::State { room, target: None });
     for user in changed {
         let id = store::user::id(tx, user)?;
@@ -57,45 +62,36 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
     Ok(())
 }
 
-/// Completes versions of the state.
-struct Whole {
-    /// What was missing: it was there all the time, unless something else took its place.
-    added: Vec<Edit>,
-    known: HashMap<Root, Root>,
+/// The ends of the graph as events come, and the state that they come to.
+struct Ends {
+    room: Room,
+    events: Vec<Event>,
+    state: state::Root,
 }
 
-impl Whole {
-    fn of(&mut self, tx: &mut Tx, root: Root) -> Reply<Root> {
-        if let Some(whole) = self.known.get(&root) {
-            return Ok(*whole);
+impl Ends {
+    fn follow(&mut self, tx: &mut Tx, event: Event) -> Reply<()> {
+        for id in authority::pdu(tx, event)?.prev_events {
+            let prev = event::find(tx, &id)?;
+            self.events.retain(|end| Some(*end) != prev);
         }
-        let mut edits = Vec::with_capacity(self.added.len());
-        for (slot, event) in &self.added {
-            if state::get_at(tx, root, *slot)?.is_none() {
-                edits.push((*slot, *event));
-            }
+        self.events.push(event);
+        let mut roots = Vec::with_capacity(self.events.len());
+        for end in &self.events {
+            roots.push(event::load(tx, *end)?.row.after);
         }
-        let whole = state::apply(tx, root, edits)?;
-        self.known.insert(root, whole);
-        // What is whole already stays as it is.
-        self.known.insert(whole, whole);
-        Ok(whole)
-    }
-
-    fn mend(&mut self, tx: &mut Tx, room: Room, at: Seq, event: Event) -> Reply<()> {
-        self.mend_row(tx, event)?;
-        if let Some(turn) = tx.get(&TURNS, (room, at))? {
-            let (before, after) = (self.of(tx, turn.before)?, self.of(tx, turn.after)?);
-            tx.put(&TURNS, (room, at), &Turn { before, after });
-        }
+        self.state = states::resolved(tx, self.room, roots)?;
         Ok(())
     }
+}
 
-    fn mend_row(&mut self, tx: &mut Tx, event: Event) -> Reply<()> {
-        let Some(mut row) = tx.get(&EVENTS, (event,))? else { return Ok(()) };
-        row.before = self.of(tx, row.before)?;
-        row.after = self.of(tx, row.after)?;
-        tx.put(&EVENTS, (event,), &row);
-        Ok(())
+/// Writes down the room's state around a position where it is not that around the event.
+fn turn(tx: &mut Tx, place: (Room, Seq), event: Event, turn: Turn) -> Reply<()> {
+    let row = &event::load(tx, event)?.row;
+    if (turn.before, turn.after) != (row.before, row.after) {
+        tx.put(&TURNS, place, &turn);
+    } else if tx.has(&TURNS, place)? {
+        tx.delete(&TURNS, place);
     }
+    Ok(())
 }

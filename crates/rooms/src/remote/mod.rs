@@ -2,6 +2,7 @@
 //! Server-Server API ("Checks performed on receipt of a PDU"). Format, signatures and hashes are checked before
 //! (checks 1 to 3); what is here are the rules.
 
+mod again;
 mod complete;
 mod enter;
 mod heard;

@@ -1,0 +1,118 @@
+//! A server that came into a room without being told of its members holds, once it was, what it would hold had it been told
+//! of them at first: whatever it let happen meanwhile.
+
+use store::schema::Partial;
+
+use super::*;
+
+/// State that is told though members are left out: what is none, and memberships that authorise the rest.
+fn without_members(view: &store::View, all: &[Event], join: &Pdu) -> base::Reply<Vec<Event>> {
+    let mut needed: BTreeSet<OwnedEventId> = join.auth_events.iter().cloned().collect();
+    let mut kept = Vec::new();
+    for event in all {
+        if !event::load(view, *event)?.is_state("m.room.member") {
+            needed.extend(crate::authority::pdu(view, *event)?.auth_events);
+        }
+    }
+    for event in all {
+        let stored = event::load(view, *event)?;
+        if !stored.is_state("m.room.member") || needed.contains(&stored.id) {
+            kept.push(*event);
+        }
+    }
+    Ok(kept)
+}
+
+/// Comes into the room of these events by the last of them. Gives all state before it, too.
+fn enters(
+    world: &World,
+    events: &[Pdu],
+    before: &[OwnedEventId],
+    part: bool,
+) -> (Room, Vec<Event>) {
+    let (events, before) = (events.to_vec(), before.to_vec());
+    let entered = world.write(move |tx| {
+        let (create, join) = (&events[0], &events[events.len() - 1]);
+        let version = tx_version(create);
+        let room = know(tx, &create.room_id, &version, Some(create))?;
+        let state: Vec<Pdu> = events[1..events.len() - 1].to_vec();
+        learn(tx, room, &state.into_iter().filter(Pdu::is_state).collect::<Vec<_>>())?;
+        let all = before.iter().map(|id| Ok(event::find(tx, id)?.unwrap()));
+        let all: Vec<Event> = all.collect::<base::Reply<_>>()?;
+        if part {
+            let (join_at, via) = (Event(0), "elsewhere.test".to_owned());
+            let partial = Partial { join: join_at, servers: BTreeSet::from([via.clone()]), via };
+            let told = without_members(tx, &all, join)?;
+            enter(tx, room, join, &told, Some(partial))?;
+        } else {
+            enter(tx, room, join, &all, None)?;
+        }
+        Ok((room, all))
+    });
+    entered.unwrap()
+}
+
+fn tx_version(create: &Pdu) -> RoomVersionId {
+    let content: Value = serde_json::from_str(create.content.get()).unwrap();
+    RoomVersionId::try_from(content["room_version"].as_str().unwrap()).unwrap()
+}
+
+/// `before` happens on one server; then two more come in, of which the last is not told of the members until `since` is over.
+/// `None`: they cannot come in.
+fn completed(version: &str, before: &[Deed], since: &[(usize, Deed)]) -> Option<Three> {
+    let mut three = Three::new(version);
+    for deed in before {
+        three.act(0, deed);
+    }
+    let last = three.users[0][USERS - 1];
+    let _ = three.worlds[0].leave(last, &three.id);
+    three.worlds[0].join(last, &three.id).ok()?;
+    let events = pdus(&three.worlds[0], &three.id);
+    let join = three.worlds[0].event(&events[events.len() - 1].event_id);
+    let state = three.worlds[0].read(|view| {
+        let state = state::list(view, join.row.before, Part::All)?;
+        state.into_iter().map(|event| Ok(event::load(view, event)?.id.clone())).collect()
+    });
+    let state: Vec<OwnedEventId> = state.unwrap();
+    three.all = events.iter().map(|pdu| (pdu.event_id.clone(), pdu.clone())).collect();
+    three.known = vec![three.all.keys().cloned().collect(); 3];
+    let mut all = Vec::new();
+    for at in [1, 2] {
+        let world = World::new();
+        world.wait(100_000 * at as u64);
+        three.users[at] = (0..USERS).map(|n| world.user(&format!("u{n}"))).collect();
+        (three.rooms[at], all) = enters(&world, &events, &state, at == 2);
+        three.worlds[at] = world;
+    }
+    for (at, deed) in since {
+        three.act(*at, deed);
+    }
+    let room = three.rooms[2];
+    three.worlds[2].write(move |tx| complete(tx, room, &all)).unwrap();
+    Some(three)
+}
+
+#[test]
+fn what_a_banned_user_was_allowed_meanwhile_counts_for_nothing_afterwards() {
+    let before = [Deed::Levels(0, 3, 50), Deed::Ban(0, 1)];
+    let since = [(2, Deed::Join(1)), (2, Deed::Say(1)), (2, Deed::Topic(3, 7))];
+    let three = completed("11", &before, &since).unwrap();
+    let (world, users) = (&three.worlds[2], &three.users[2]);
+    assert_eq!(world.standing(users[1], &three.id), Some(Standing::Ban));
+    assert_eq!(world.content(&three.id, "m.room.topic", "").unwrap()["topic"], 7);
+    assert!(world.send(users[1], &three.id, "m.room.message", json!({})).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_room_completed_later_is_the_same_room(
+        before in prop::collection::vec(deed(), 0..12),
+        since in prop::collection::vec((0..3_usize, deed()), 1..20),
+    ) {
+        if let Some(mut three) = completed("11", &before, &since) {
+            three.come_together();
+        }
+    }
+}
