@@ -174,9 +174,3 @@ fn refusal(error: Error) -> Refusal {
         }
     }
 }
-
-/// The same refusal for each.
-pub(super) fn none(count: usize, error: Error) -> Vec<Checked<Pdu>> {
-    let refusal = refusal(error);
-    (0..count).map(|_| Err(refusal.clone())).collect()
-}
