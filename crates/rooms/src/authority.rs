@@ -28,7 +28,8 @@ const BATCH: usize = 1_000;
 /// Citations read at once: mostly the first few tell.
 const PAGE: usize = 32;
 
-/// Writes down what authorises a new state event, and whether it was rejected.
+/// Writes down what authorises a new state event, and whether it was rejected. What a rejected one names and is no state event
+/// is left out.
 ///
 /// # Errors
 /// A fault if one of its auth events is not here.
@@ -41,12 +42,17 @@ pub(crate) fn record(
 ) -> Reply<()> {
     let Some(state_key) = &pdu.state_key else { return Ok(()) };
     let mut authority = Authority { rejected, ..Authority::default() };
-    for id in &pdu.auth_events {
-        authority.auth.push(number(tx, id)?);
-    }
-    let keys: Vec<_> = authority.auth.iter().map(|event| (*event,)).collect();
-    for above in tx.get_many(&AUTHORITIES, keys)? {
-        let above = above.ok_or_else(|| Error::fault("an auth event is no state event"))?;
+    let named = pdu.auth_events.iter().map(|id| number(tx, id)).collect::<Reply<Vec<_>>>()?;
+    let above = tx.get_many(&AUTHORITIES, named.iter().map(|event| (*event,)))?;
+    for (event, above) in named.into_iter().zip(above) {
+        let Some(above) = above else {
+            // Whoever made it may name what they like.
+            if rejected {
+                continue;
+            }
+            return Err(Error::fault("an auth event is no state event"));
+        };
+        authority.auth.push(event);
         authority.rank = authority.rank.max(above.rank + 1);
     }
     if !authority.auth.is_empty() {

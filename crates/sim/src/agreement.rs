@@ -103,7 +103,7 @@ fn between(
 ) -> Reply<Vec<String>> {
     let mut broken = Vec::new();
     let is_there = resident(to, id)?.is_some();
-    let came_back = came_back(to, id)?;
+    let entries = entries(to, id)?;
     // From the end: was the other server in the room from there on without a break?
     let (mut stayed, mut joins_later) = (is_there, is_there);
     // Counts once it is seen that the other took part before: a join whose answer was lost is none from its point of view.
@@ -134,7 +134,7 @@ fn between(
             broken.append(&mut missing);
         }
         // What was sent while it knew itself to be out is a gap, to be fetched by whoever scrolls.
-        if came_back.as_ref() == Some(event_id) {
+        if entries.contains(event_id) {
             stayed = false;
             missing.clear();
         }
@@ -169,25 +169,30 @@ fn has_content(at: &Store, event: Event) -> Reply<bool> {
     })
 }
 
-/// The event with which a server came into a room again after all its users had left, as it knows it itself.
-fn came_back(of: &Store, id: &str) -> Reply<Option<String>> {
+/// The events with which a server came into a room when none of its users was in it, as it knows it itself: what it heard
+/// at the time, not what it was told later of before. A join whose answer it lost is none.
+fn entries(of: &Store, id: &str) -> Reply<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
     let Some(timeline) = of.read_here(|view| promises::timeline(view, id))? else {
-        return Ok(None);
+        return Ok(found);
     };
-    let (mut was, mut found) = (false, None);
+    let mut was = false;
     for (at, number, event_id) in &timeline.events {
-        let standing = of.read_here(|view| {
+        let joined = of.read_here(|view| {
+            if !promises::is_news(view, timeline.room, *at, event_id)? {
+                return Ok(None);
+            }
             let stored = event::load(view, *number)?;
-            Standing::read(view, of, room::turn(view, *at, &stored)?.after)
+            let turn = room::turn(view, *at, &stored)?;
+            Standing::read(view, of, turn.after).map(|standing| Some(standing.joined))
         })?;
-        if standing.joined && !was && found.is_none() {
-            found = Some(None);
-        } else if standing.joined && !was {
-            found = Some(Some(event_id.clone()));
+        let Some(joined) = joined else { continue };
+        if joined && !was {
+            found.insert(event_id.clone());
         }
-        was = standing.joined;
+        was = joined;
     }
-    Ok(found.flatten())
+    Ok(found)
 }
 
 /// Was a server in the room when an event came, as one of all knows it?

@@ -113,7 +113,7 @@ pub(crate) fn told(
 }
 
 /// Did an event come as news, announced by the log entry of its position?
-fn is_news(view: &View, room: Room, at: Seq, id: &str) -> Reply<bool> {
+pub(crate) fn is_news(view: &View, room: Room, at: Seq, id: &str) -> Reply<bool> {
     let entry = view.log(Seq(at.0.saturating_sub(1)), at, 1)?.pop();
     let Some((_, Entry::Event { room: of, event, .. })) = entry else { return Ok(false) };
     Ok(of == room && event::load(view, event)?.id.as_str() == id)

@@ -171,7 +171,7 @@ impl Search<'_> {
             };
             bytes += raw.iter().map(|event| event.get().len()).sum::<usize>();
             let before = found.len();
-            for pdu in self.checked(raw).await {
+            for pdu in self.checked(raw).await? {
                 found.entry(pdu.event_id.clone()).or_insert(pdu);
             }
             open = self.open_ends(pdu, &found).await?;
@@ -225,10 +225,10 @@ impl Search<'_> {
         }
     }
 
-    async fn checked(&self, raw: Vec<Box<RawValue>>) -> Vec<Pdu> {
-        let checked = self.inbound.0.peers.check(&self.queue.version, raw).await;
+    async fn checked(&self, raw: Vec<Box<RawValue>>) -> Reply<Vec<Pdu>> {
+        let checked = self.inbound.0.peers.check(&self.queue.version, raw).await?;
         let of_room = |pdu: &Pdu| pdu.room_id == self.queue.id && pdu.kind != "m.room.create";
-        checked.into_iter().filter_map(Result::ok).filter(of_room).collect()
+        Ok(checked.into_iter().filter_map(Result::ok).filter(of_room).collect())
     }
 
     /// The events that these follow and that are neither among them nor here: the deepest first.

@@ -132,7 +132,7 @@ impl Inbound {
             }
         };
         let claimed: Vec<_> = pdus.iter().map(|raw| claimed_id(raw)).collect();
-        let checked = self.0.peers.check(&place.version, pdus).await;
+        let checked = self.0.peers.check(&place.version, pdus).await?;
         let mut good = Vec::with_capacity(checked.len());
         for (checked, claimed) in checked.into_iter().zip(claimed) {
             match (checked, claimed) {

@@ -9,7 +9,10 @@ use rooms::remote::{self, Outcome};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use store::{Lane, Store};
+use store::{
+    Lane, Store,
+    schema::{AUTHORITIES, EVENT_IDS},
+};
 
 use crate::peers::{Peers, is_passing};
 
@@ -80,7 +83,7 @@ impl Into {
             }
             let (in_state, raw): (Vec<bool>, Vec<_>) =
                 chunk.into_iter().map(|told| (told.in_state, told.raw)).unzip();
-            let checked = self.peers.check(&self.version, raw).await;
+            let checked = self.peers.check(&self.version, raw).await?;
             let mut pdus = Vec::with_capacity(checked.len());
             for (pdu, in_state) in checked.into_iter().zip(in_state) {
                 match pdu {
@@ -181,13 +184,22 @@ pub(crate) fn makes(create: &Pdu, room: &OwnedRoomId, version: &RoomVersionId) -
         && create.content_as::<Content>().is_some_and(|c| c.room_version == version.as_str())
 }
 
-/// Which of these events are not here.
+/// Which of these state events are not here, or only as they were told (an invite, and what ended it): nobody has looked
+/// at what authorises those, and they stand in no state.
 pub(crate) async fn missing(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<OwnedEventId>> {
     let read = store.read(move |view| {
-        let keys = ids.iter().map(|id| (id.as_str().to_owned(),));
-        let here = view.get_many(&store::schema::EVENT_IDS, keys)?;
-        let missing = ids.iter().zip(here).filter(|(_, here)| here.is_none());
-        Ok(missing.map(|(id, _)| id.clone()).collect())
+        let keys: Vec<_> = ids.iter().map(|id| (id.as_str().to_owned(),)).collect();
+        let here: Vec<Option<Event>> = view.get_many(&EVENT_IDS, keys)?;
+        let known = view.get_many(&AUTHORITIES, here.iter().flatten().map(|event| (*event,)))?;
+        let mut known = known.into_iter();
+        let mut missing = Vec::new();
+        for (id, here) in ids.into_iter().zip(here) {
+            let is_known = here.is_some() && known.next().flatten().is_some();
+            if !is_known {
+                missing.push(id);
+            }
+        }
+        Ok(missing)
     });
     read.await
 }
@@ -196,7 +208,7 @@ pub(crate) async fn missing(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<
 pub(crate) async fn here(store: &Store, ids: Vec<OwnedEventId>) -> Reply<Vec<Event>> {
     let read = store.read(move |view| {
         let keys = ids.iter().map(|id| (id.as_str().to_owned(),));
-        Ok(view.get_many(&store::schema::EVENT_IDS, keys)?.into_iter().flatten().collect())
+        Ok(view.get_many(&EVENT_IDS, keys)?.into_iter().flatten().collect())
     });
     read.await
 }
@@ -207,16 +219,48 @@ pub(crate) async fn checked(
     version: &RoomVersionId,
     raw: Box<RawValue>,
 ) -> Result<Pdu, Error> {
-    let mut checked = peers.check(version, vec![raw]).await;
+    let mut checked = peers.check(version, vec![raw]).await?;
     let pdu = checked.pop().ok_or_else(|| Error::fault("a check without outcome"))?;
     pdu.map_err(Error::from)
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::{Draft, SigningKey};
+    use ruma::{owned_room_id, owned_user_id, server_name};
     use serde_json::{json, value::to_raw_value};
+    use store::Options;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_invite_that_was_only_told_is_still_missing_from_a_state() {
+        let (far, key) = (server_name!("far.org"), SigningKey::generate([1; 32], "1").unwrap());
+        let own = Arc::new(SigningKey::generate([2; 32], "1").unwrap());
+        let options = Options::new(server_name!("x.org").to_owned(), own);
+        let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
+        let draft = Draft {
+            room_id: Some(owned_room_id!("!r:far.org")),
+            sender: owned_user_id!("@a:far.org"),
+            kind: "m.room.member".to_owned(),
+            state_key: Some("@b:x.org".to_owned()),
+            content: to_raw_value(&json!({ "membership": "invite" })).unwrap(),
+            redacts: None,
+            prev_events: Vec::new(),
+            auth_events: Vec::new(),
+            depth: 9,
+            origin_server_ts: 1,
+        };
+        let invite = draft.sign(&RoomVersionId::V11, far, &key).unwrap();
+        let id = invite.event_id.clone();
+        let told = store.write(None, move |tx| {
+            let room = remote::know(tx, &invite.room_id, &RoomVersionId::V11, None)?;
+            remote::told(tx, room, &invite, None)
+        });
+        told.await.unwrap();
+        assert_eq!(here(&store, vec![id.clone()]).await.unwrap().len(), 1);
+        assert_eq!(missing(&store, vec![id.clone()]).await.unwrap(), [id]);
+    }
 
     #[test]
     fn what_authorises_comes_first_and_the_create_event_is_found() {

@@ -148,8 +148,18 @@ impl Journeys {
         whole: bool,
     ) -> Result<(), Setback> {
         let before = self.state_before(&server, into, join, whole).await?;
-        let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
-        self.0.store.write(Some(lane), move |tx| remote::complete(tx, room, &before)).await?;
+        let (room, lane, join) = (into.room, Lane::of_room(into.id.as_str()), join.clone());
+        let write = self.0.store.write(Some(lane), move |tx| {
+            let partial = tx.get(&PARTIAL, (room,))?;
+            // Meanwhile this server may have left, and come in again by another join.
+            match partial {
+                Some(partial) if event::load(tx, partial.join)?.id == join => {
+                    remote::complete(tx, room, &before)
+                }
+                _ => Ok(()),
+            }
+        });
+        write.await?;
         Ok(())
     }
 

@@ -222,7 +222,7 @@ impl Journeys {
         let patience = Patience { timeout: ANSWER, insist: false, ..Patience::default() };
         let mut answer = self.0.peers.request(&server, ask, patience).await?.pdus;
         answer.truncate(EVENTS_MAX);
-        let checked = self.0.peers.check(&into.version, answer).await;
+        let checked = self.0.peers.check(&into.version, answer).await?;
         let of_room = |pdu: &Pdu| pdu.room_id == into.id;
         let pdus = newest_first(checked.into_iter().flatten().filter(of_room).collect());
         let Some(oldest) = pdus.last() else {

@@ -184,9 +184,3 @@ fn refusal(error: Error) -> Refusal {
 pub fn is_passing(refusal: &Refusal) -> bool {
     refusal.status >= 500
 }
-
-/// The same refusal for each.
-pub(super) fn none(count: usize, error: Error) -> Vec<Checked<Pdu>> {
-    let refusal = refusal(error);
-    (0..count).map(|_| Err(refusal.clone())).collect()
-}

@@ -96,6 +96,9 @@ impl Keyring {
     }
 
     /// The keys that are needed, as far as they can be had.
+    ///
+    /// # Errors
+    /// Faults: keys that came and could not be kept say nothing of who signed with them.
     pub(super) async fn obtain(&self, needs: BTreeMap<OwnedServerName, Need>) -> Reply<Obtained> {
         let needs = Arc::new(needs);
         let all = |keys| Obtained { keys, silent: BTreeSet::new() };
@@ -113,11 +116,15 @@ impl Keyring {
             // It counts still: nobody else waits for it to be read again, and nothing is lost if it is not.
             let turn = self.turn(server);
             let Ok(mut tried) = turn.try_lock() else { return Ok(all(found)) };
-            self.read_in_turn(server, &needs, &mut tried).await;
+            if let Err(error) = self.read_in_turn(server, &needs, &mut tried).await {
+                tracing::error!(%error, %server, "its keys are not read again for now");
+            }
             return Ok(all(found));
         }
         // What was not found in time is missing.
-        let _ = timeout(ALL_TIME_MAX, self.read_all(&missing, &needs)).await;
+        if let Ok(read) = timeout(ALL_TIME_MAX, self.read_all(&missing, &needs)).await {
+            read?;
+        }
         let keys = self.look(needs.clone()).await?;
         let still = |server: &OwnedServerName| {
             let need = needs.get(server);
@@ -163,24 +170,33 @@ impl Keyring {
     }
 
     /// Reads the keys of servers again, from them and from notaries.
-    async fn read_all(&self, servers: &[OwnedServerName], needs: &BTreeMap<OwnedServerName, Need>) {
+    async fn read_all(
+        &self,
+        servers: &[OwnedServerName],
+        needs: &BTreeMap<OwnedServerName, Need>,
+    ) -> Reply<()> {
         let mut left: Vec<&OwnedServerName> = servers.iter().collect();
         if left.len() >= MANY && !self.notaries.is_empty() {
-            let got = self.ask_notaries(&left, needs).await;
+            let got = self.ask_notaries(&left, needs).await?;
             left.retain(|server| !got.contains(*server));
         }
-        let mut each: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(left.len());
+        let mut each: Vec<BoxFuture<'_, Reply<()>>> = Vec::with_capacity(left.len());
         for server in left {
             each.push(Box::pin(self.read(server, needs)));
         }
-        stream::iter(each).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+        let read = stream::iter(each).buffer_unordered(AT_ONCE).collect::<Vec<Reply<()>>>().await;
+        read.into_iter().collect()
     }
 
     /// Reads one server's keys, if it is time.
-    async fn read(&self, server: &OwnedServerName, needs: &BTreeMap<OwnedServerName, Need>) {
+    async fn read(
+        &self,
+        server: &OwnedServerName,
+        needs: &BTreeMap<OwnedServerName, Need>,
+    ) -> Reply<()> {
         let turn = self.turn(server);
         let mut tried = turn.lock().await;
-        self.read_in_turn(server, needs, &mut tried).await;
+        self.read_in_turn(server, needs, &mut tried).await
     }
 
     async fn read_in_turn(
@@ -188,13 +204,13 @@ impl Keyring {
         server: &OwnedServerName,
         needs: &BTreeMap<OwnedServerName, Need>,
         tried: &mut Tried,
-    ) {
+    ) -> Reply<()> {
         if self.asker.store.now().0 < tried.not_before {
-            return;
+            return Ok(());
         }
-        let got = self.ask_itself(server).await
+        let got = self.ask_itself(server).await?
             || (!self.notaries.is_empty()
-                && self.ask_notaries(&[server], needs).await.contains(server));
+                && self.ask_notaries(&[server], needs).await?.contains(server));
         let now = self.asker.store.now().0;
         let pause = if got {
             tried.failures = 0;
@@ -205,6 +221,7 @@ impl Keyring {
             doubled.min(FAILED_MAX_MS)
         };
         tried.not_before = now.saturating_add(pause);
+        Ok(())
     }
 
     fn turn(&self, server: &OwnedServerName) -> Arc<Turn<Tried>> {
@@ -232,7 +249,9 @@ impl Keyring {
             return Ok(kept.map(|kept| kept.object));
         }
         let needs = BTreeMap::from([(server.clone(), Need::new())]);
-        let _ = timeout(ALL_TIME_MAX, self.read(server, &needs)).await;
+        if let Ok(read) = timeout(ALL_TIME_MAX, self.read(server, &needs)).await {
+            read?;
+        }
         Ok(self.kept(server).await?.map(|kept| kept.object))
     }
 
@@ -241,8 +260,8 @@ impl Keyring {
         self.asker.store.read(move |view| view.get(&PUBLISHED_KEYS, (name,))).await
     }
 
-    /// Asks a server for its own keys.
-    async fn ask_itself(&self, server: &OwnedServerName) -> bool {
+    /// Asks a server for its own keys; says whether it showed them.
+    async fn ask_itself(&self, server: &OwnedServerName) -> Reply<bool> {
         let question = Question {
             method: Method::GET,
             target: "/_matrix/key/v2/server",
@@ -251,17 +270,18 @@ impl Keyring {
         };
         let body_max = PUBLISHED_BYTES_MAX;
         let patience = Patience { timeout: ASK_TIME_MAX, insist: true, body_max };
-        let Ok(answer) = self.asker.ask(server, question, patience).await else { return false };
-        let Ok(text) = std::str::from_utf8(answer.body()) else { return false };
+        let Ok(answer) = self.asker.ask(server, question, patience).await else {
+            return Ok(false);
+        };
+        let Ok(text) = std::str::from_utf8(answer.body()) else { return Ok(false) };
         let published = Published::read(text, self.asker.store.now().0);
         let published = published.ok().filter(|published| published.server == *server);
-        match published {
-            Some(published) => self.keep(vec![(published, text.to_owned())]).await,
-            None => {
-                tracing::debug!(%server, "the keys that it shows cannot be used");
-                false
-            }
-        }
+        let Some(published) = published else {
+            tracing::debug!(%server, "the keys that it shows cannot be used");
+            return Ok(false);
+        };
+        self.keep(vec![(published, text.to_owned())]).await?;
+        Ok(true)
     }
 
     /// Asks the notaries about servers; says of which they had keys.
@@ -269,13 +289,15 @@ impl Keyring {
         &self,
         servers: &[&OwnedServerName],
         needs: &BTreeMap<OwnedServerName, Need>,
-    ) -> BTreeSet<OwnedServerName> {
+    ) -> Reply<BTreeSet<OwnedServerName>> {
         let mut got = BTreeSet::new();
         for batch in servers.chunks(BATCH_MAX) {
             let each = self.notaries.iter().map(|notary| self.ask_notary(notary, batch, needs));
-            got.extend(join_all(each).await.into_iter().flatten());
+            for names in join_all(each).await {
+                got.extend(names?);
+            }
         }
-        got
+        Ok(got)
     }
 
     async fn ask_notary(
@@ -283,8 +305,8 @@ impl Keyring {
         notary: &OwnedServerName,
         servers: &[&OwnedServerName],
         needs: &BTreeMap<OwnedServerName, Need>,
-    ) -> Vec<OwnedServerName> {
-        let Some(own) = self.keys_of_notary(notary).await else { return Vec::new() };
+    ) -> Reply<Vec<OwnedServerName>> {
+        let Some(own) = self.keys_of_notary(notary).await? else { return Ok(Vec::new()) };
         let question = Question {
             method: Method::POST,
             target: "/_matrix/key/v2/query",
@@ -294,7 +316,7 @@ impl Keyring {
         let body_max = NOTARY_BYTES_MAX;
         let patience = Patience { timeout: ASK_TIME_MAX, insist: false, body_max };
         let Ok(answer) = self.asker.ask(notary, question, patience).await else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         #[derive(Deserialize)]
         struct Answer {
@@ -302,7 +324,7 @@ impl Keyring {
         }
         let answer: Answer = match serde_json::from_slice(answer.body()) {
             Ok(answer) => answer,
-            Err(_) => return Vec::new(),
+            Err(_) => return Ok(Vec::new()),
         };
         let now = self.asker.store.now().0;
         let mut found = Vec::new();
@@ -317,38 +339,36 @@ impl Keyring {
             }
         }
         let names = found.iter().map(|(published, _)| published.server.clone()).collect();
-        if self.keep(found).await { names } else { Vec::new() }
+        self.keep(found).await?;
+        Ok(names)
     }
 
     /// The keys of a notary: those it shows itself.
-    async fn keys_of_notary(&self, notary: &OwnedServerName) -> Option<HashMap<String, Key>> {
+    async fn keys_of_notary(
+        &self,
+        notary: &OwnedServerName,
+    ) -> Reply<Option<HashMap<String, Key>>> {
         let needs = Arc::new(BTreeMap::from([(notary.clone(), Need::new())]));
         let known = |mut found: Found| {
             let keys = found.remove(notary)?;
             let now = self.asker.store.now().0;
             keys.values().any(|key| key.counts_now(now)).then_some(keys)
         };
-        if let Some(keys) = known(self.look(needs.clone()).await.ok()?) {
-            return Some(keys);
+        if let Some(keys) = known(self.look(needs.clone()).await?) {
+            return Ok(Some(keys));
         }
         // Not by way of `read`, whose turn a look-up of the notary itself may hold.
-        self.ask_itself(notary).await;
-        known(self.look(needs).await.ok()?)
+        self.ask_itself(notary).await?;
+        Ok(known(self.look(needs).await?))
     }
 
-    /// Writes down what servers published. False: it could not be.
-    async fn keep(&self, published: Vec<(Published, String)>) -> bool {
+    /// Writes down what servers published.
+    async fn keep(&self, published: Vec<(Published, String)>) -> Reply<()> {
         let published = Arc::new(published);
         let written = self.asker.store.write(None, move |tx| {
             published.iter().try_for_each(|(published, text)| keep(tx, published, text))
         });
-        match written.await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::error!(%error, "keys cannot be kept");
-                false
-            }
-        }
+        written.await.map(drop)
     }
 }
 

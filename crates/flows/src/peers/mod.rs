@@ -217,14 +217,15 @@ impl Peers {
     /// The first three checks on receipt of events, in their order (spec: Server-Server API, "Checks performed on
     /// receipt of a PDU"): format, signatures of those who must have signed (keys are fetched), hashes. An event
     /// whose content does not have its hash comes back redacted.
+    ///
+    /// # Errors
+    /// Faults: they say nothing of the events.
     pub async fn check(
         &self,
         version: &RoomVersionId,
         events: Vec<Box<RawValue>>,
-    ) -> Vec<Result<Pdu, Refusal>> {
-        let count = events.len();
-        let checked = check::check(&self.0.threads, &self.0.keyring, version, events, None).await;
-        checked.unwrap_or_else(|error: Error| check::none(count, error))
+    ) -> Reply<Vec<Result<Pdu, Refusal>>> {
+        check::check(&self.0.threads, &self.0.keyring, version, events, None).await
     }
 
     /// The same of one event that a further server must have signed.

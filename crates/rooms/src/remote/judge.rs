@@ -23,7 +23,7 @@ pub(super) struct Case<'a> {
     pub(super) pdu: &'a Pdu,
     /// Its auth events, as far as they are here.
     auth: Vec<(OwnedEventId, Event)>,
-    /// Its auth events that are not here.
+    /// Its auth events that are not here, or only as they were told.
     pub(super) missing: Vec<OwnedEventId>,
     /// Not all members of the room are known: what an event says itself of its sender's membership is believed.
     partial: bool,
@@ -35,10 +35,14 @@ impl<'a> Case<'a> {
         let version = ground::version(&info)?;
         let (mut auth, mut missing) = (Vec::new(), Vec::new());
         for id in &pdu.auth_events {
-            match event::find(view, id)? {
-                Some(event) => auth.push((id.clone(), event)),
-                None => missing.push(id.clone()),
+            let Some(event) = event::find(view, id)? else {
+                missing.push(id.clone());
+                continue;
+            };
+            if is_only_told(view, event)? {
+                missing.push(id.clone());
             }
+            auth.push((id.clone(), event));
         }
         if protocol::version::room_id_is_create_id(&version)
             && info.create != Event(0)
@@ -116,6 +120,12 @@ impl<'a> Case<'a> {
         state.settle()?;
         Ok(verdict)
     }
+}
+
+/// Is this a state event of which nobody has looked at what authorises it: an invite that another server told, or what
+/// ended one ([`super::told`])?
+fn is_only_told(view: &View, event: Event) -> Reply<bool> {
+    Ok(!view.has(&AUTHORITIES, (event,))? && event::load(view, event)?.row.state_key.is_some())
 }
 
 /// What a verdict refuses by, in words.

@@ -341,3 +341,40 @@ fn what_is_fetched_later_finds_its_place_in_the_middle() {
     let shown: Vec<_> = ids(world).filter(|id| wanted.contains(id)).collect();
     assert_eq!(shown, wanted);
 }
+
+#[test]
+fn what_was_only_told_authorises_nothing_before_it_was_learned() {
+    let (first, other) = (World::new(), World::new());
+    first.wait(1);
+    let (maker, guest) = (first.user("u0"), first.user("u1"));
+    let request = json!({ "preset": "private_chat", "room_version": "11" });
+    let id = first.create(maker, request).unwrap();
+    let events = pdus(&first, &id);
+    let room = found(&other, &RoomVersionId::V11, &events);
+    let all = events.iter().map(|pdu| (pdu.event_id.clone(), pdu.clone())).collect();
+    take_all(&other, room, &events, &all);
+    first.invite(maker, &id, guest).unwrap();
+    first.join(guest, &id).unwrap();
+    let [.., invite, join] = &pdus(&first, &id)[..] else { panic!("no invite and join") };
+    let (said, at) = (invite.clone(), room);
+    other.write(move |tx| told(tx, at, &said, None)).unwrap();
+
+    let Outcome::Missing(missing) = receives(&other, room, join) else { panic!("not missed") };
+    assert_eq!(missing.auth, [invite.event_id.clone()]);
+    let (said, at) = (invite.clone(), room);
+    let learned = other.write(move |tx| learn(tx, at, std::slice::from_ref(&said))).unwrap();
+    assert!(matches!(learned[..], [Outcome::Accepted(_)]));
+    assert!(matches!(receives(&other, room, invite), Outcome::Accepted(_)));
+    assert!(matches!(receives(&other, room, join), Outcome::Accepted(_)));
+}
+
+#[test]
+fn a_state_event_that_names_a_message_as_its_authority_is_rejected() {
+    let (three, said) = ahead(1);
+    let (world, room) = (&three.worlds[1], three.rooms[1]);
+    assert!(matches!(receives(world, room, &said[0]), Outcome::Accepted(_)));
+    three.set(0, 0, "m.room.topic", json!({ "topic": "new" }));
+    let mut topic = pdus(&three.worlds[0], &three.id).pop().unwrap();
+    topic.auth_events.push(said[0].event_id.clone());
+    assert!(matches!(receives(world, room, &topic), Outcome::Rejected(..)));
+}

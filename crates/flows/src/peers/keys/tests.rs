@@ -1,9 +1,13 @@
 //! Keys of a server that is made up, and events signed with them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
-use base::UnixMs;
+use base::{Error, Refusal, Seq, UnixMs};
 use http::{Request, Response};
+use kv::{Batch, Clock, Engine, KvError, KvResult, Snapshot, Verdict};
 use protocol::{Draft, Pdu, SigningKey, server_keys};
 use ruma::{RoomVersionId, owned_room_id, owned_user_id, server_name};
 use serde_json::json;
@@ -42,12 +46,53 @@ impl Wire for Far {
 
 struct World {
     far: Arc<Far>,
+    disk: Arc<Disk>,
     peers: Peers,
     now: Arc<AtomicU64>,
 }
 
 fn key(seed: u8, name: &str) -> SigningKey {
     SigningKey::generate([seed; 32], name).unwrap()
+}
+
+/// A disk that can be full.
+#[derive(Default)]
+struct Disk {
+    memory: kv::Memory,
+    full: AtomicBool,
+}
+
+impl Engine for Disk {
+    fn snapshot(&self) -> KvResult<Box<dyn Snapshot>> {
+        self.memory.snapshot()
+    }
+
+    fn commit(&self, group: Vec<Batch>) -> KvResult<Vec<Verdict>> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(KvError::Unavailable("full".to_owned()));
+        }
+        self.memory.commit(group)
+    }
+
+    fn on_commit(&self, listener: Arc<dyn Fn(Seq) + Send + Sync>) {
+        self.memory.on_commit(listener);
+    }
+
+    fn clock(&self) -> &Clock {
+        self.memory.clock()
+    }
+
+    fn backup(&self, to: &Path) -> KvResult<()> {
+        self.memory.backup(to)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+
+    fn name(&self) -> &'static str {
+        "full"
+    }
 }
 
 impl World {
@@ -57,10 +102,11 @@ impl World {
         let now = Arc::new(AtomicU64::new(NOW));
         let clock = now.clone();
         options.now = Arc::new(move || UnixMs(clock.load(Ordering::Relaxed)));
-        let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
+        let disk = Arc::new(Disk::default());
+        let store = Store::open(disk.clone(), options).unwrap();
         let far = Arc::new(Far::default());
         let options = Options { enabled: true, ..Options::default() };
-        World { peers: Peers::with_wire(store, options, far.clone()), far, now }
+        World { peers: Peers::with_wire(store, options, far.clone()), far, disk, now }
     }
 
     /// It shows its key, those it has retired, and until when that counts.
@@ -77,10 +123,18 @@ impl World {
         self.far.asked.load(Ordering::Relaxed)
     }
 
+    async fn check(
+        &self,
+        version: &RoomVersionId,
+        key: &SigningKey,
+        sent: u64,
+    ) -> Reply<Vec<Result<Pdu, Refusal>>> {
+        let text = event(version, key, sent).to_federation(version);
+        self.peers.check(version, vec![RawValue::from_string(text).unwrap()]).await
+    }
+
     async fn counts(&self, version: RoomVersionId, key: &SigningKey, sent: u64) -> bool {
-        let text = event(&version, key, sent).to_federation(&version);
-        let raw = RawValue::from_string(text).unwrap();
-        self.peers.check(&version, vec![raw]).await.remove(0).is_ok()
+        self.check(&version, key, sent).await.unwrap().remove(0).is_ok()
     }
 }
 
@@ -164,4 +218,15 @@ async fn what_is_shown_in_the_name_of_another_server_is_not_believed() {
     let other = server_keys::publish(server_name!("other.org"), &used, &[], NOW + DAY_MS);
     *world.far.shown.lock() = Some(other.unwrap());
     assert!(!world.counts(RoomVersionId::V11, &used, NOW).await);
+}
+
+#[tokio::test]
+async fn a_key_that_came_and_could_not_be_kept_says_nothing_of_who_signed() {
+    let (world, used) = (World::new(), key(1, "a"));
+    world.shows(&used, &[], NOW + DAY_MS);
+    world.disk.full.store(true, Ordering::Relaxed);
+    let checked = world.check(&RoomVersionId::V11, &used, NOW).await;
+    assert!(matches!(checked, Err(Error::Fault(_))), "{checked:?}");
+    world.disk.full.store(false, Ordering::Relaxed);
+    assert!(world.counts(RoomVersionId::V11, &used, NOW).await, "asked for again at once");
 }

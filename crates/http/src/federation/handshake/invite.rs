@@ -175,7 +175,8 @@ async fn shown_of(
     let (mut create, mut kept) = (None, Vec::with_capacity(shown.len()));
     let (whole, stripped): (Vec<_>, Vec<_>) =
         shown.into_iter().partition(|raw| parse(version, raw.get()).is_ok());
-    for (raw, checked) in whole.clone().into_iter().zip(outside.peers.check(version, whole).await) {
+    let checked = outside.peers.check(version, whole.clone()).await?;
+    for (raw, checked) in whole.into_iter().zip(checked) {
         match checked {
             Ok(pdu) if pdu.room_id == invite.room_id => {
                 if pdu.kind == "m.room.create" {

@@ -55,7 +55,7 @@ pub(super) async fn genuine(
     text: String,
 ) -> Reply<Pdu> {
     let raw = RawValue::from_string(text).map_err(|e| Error::fault(format!("own JSON: {e}")))?;
-    let mut checked = outside.peers.check(version, vec![raw]).await;
+    let mut checked = outside.peers.check(version, vec![raw]).await?;
     match checked.pop() {
         Some(Ok(pdu)) => Ok(pdu),
         Some(Err(no)) => Err(Error::invalid_param(no.message)),
