@@ -20,6 +20,9 @@ pub(crate) struct Changes {
     pub(crate) signed: BTreeSet<User>,
     /// Memberships that may have changed, in rooms that the caller is in, and the caller's own in any room.
     pub(crate) moved: BTreeSet<(Room, User)>,
+    /// Rooms in which the caller's membership changed otherwise than by an event that came: by what the state of the room was
+    /// found to be.
+    shifted: BTreeSet<Room>,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
     pub(crate) recounted: BTreeSet<Room>,
     /// Users who came into a room of the caller's, or changed their profile.
@@ -47,9 +50,14 @@ impl Changes {
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
         let (mut signed, mut moved) = (BTreeSet::new(), BTreeSet::new());
-        let mut recounted = BTreeSet::new();
+        let (mut recounted, mut shifted) = (BTreeSet::new(), BTreeSet::new());
         let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
+            if let Entry::State { room, target } = &entry
+                && *target == Some(me)
+            {
+                shifted.insert(*room);
+            }
             match entry {
                 Entry::Event { room, target, .. } | Entry::State { room, target }
                     if in_room(&room) || target == Some(me) =>
@@ -93,10 +101,21 @@ impl Changes {
             devices,
             signed,
             moved,
+            shifted,
             recounted,
             met,
             entered,
         })
+    }
+
+    /// May the membership of a user have changed? "Yes" may be wrong.
+    pub(crate) fn may_have_moved(&self, room: Room, user: User) -> bool {
+        self.rooms.is_none() || self.moved.contains(&(room, user))
+    }
+
+    /// Did the caller's membership change otherwise than by an event that came? `None`: unknown.
+    pub(crate) fn has_shifted(&self, room: Room) -> Option<bool> {
+        self.rooms.as_ref().map(|_| self.shifted.contains(&room))
     }
 
     /// Rooms to look at; `None`: all.

@@ -27,6 +27,9 @@ pub static GAPS: Keyspace<(Room, String), Event> =
 /// Rooms of whose state this server does not have all yet (spec: `omit_members` of `send_join`).
 pub static PARTIAL: Keyspace<(Room,), Partial> =
     Keyspace::new(ROOM_TREE, 103, "partial", Owned::Each);
+/// The join by which this server last came into a room from outside. What lies no deeper in the graph did not follow it.
+pub static ENTERED: Keyspace<(Room,), Event> =
+    Keyspace::new(ROOM_TREE, 108, "entered", Owned::Each);
 /// What was found of an event that is not in its room's timeline because of it.
 pub static JUDGED: Keyspace<(Event,), Judged> =
     Keyspace::new(EVENT_TREE, 104, "judged", Owned::Each);
