@@ -15,7 +15,11 @@ use store::{
     user,
 };
 
-use crate::{ledger::Acknowledged, person::Person, watcher::Watcher};
+use crate::{
+    ledger::Acknowledged,
+    person::Person,
+    watcher::{Heard, Watcher},
+};
 
 /// Events of one room in a run: far more than there are.
 const EVENTS_MAX: usize = 1_000_000;
@@ -26,6 +30,13 @@ pub(crate) struct Timeline {
     pub(crate) room: Room,
     /// Positions and events, in order.
     pub(crate) events: Vec<(Seq, Event, String)>,
+}
+
+impl Timeline {
+    /// Its first event and its last, to know it by.
+    fn ends(&self) -> Option<(&str, &str)> {
+        Some((&self.events.first()?.2, &self.events.last()?.2))
+    }
 }
 
 /// The timeline of a room; `None` if the server does not know the room.
@@ -69,39 +80,90 @@ pub(crate) fn once(view: &View, timeline: &Timeline) -> Reply<Result<(), String>
     Ok(Ok(()))
 }
 
-/// Who is in a room was told everything since they joined, once and in order; and nobody what the gate keeps from them.
+/// How a user stood to a room around one event of its timeline, as the server had it when that came.
+struct Turned {
+    at: Seq,
+    before: bool,
+    after: bool,
+}
+
+/// The same of all events.
+struct Presence(Vec<Turned>);
+
+impl Presence {
+    fn read(view: &View, timeline: &Timeline, id: &UserId) -> Reply<Presence> {
+        let joined =
+            |root| -> Reply<bool> { Ok(membership(view, root, id)?.as_deref() == Some("join")) };
+        let turned = |(at, event, _): &(Seq, Event, String)| {
+            let turn = room::turn(view, *at, &*event::load(view, *event)?)?;
+            Ok(Turned { at: *at, before: joined(turn.before)?, after: joined(turn.after)? })
+        };
+        Ok(Presence(timeline.events.iter().map(turned).collect::<Reply<_>>()?))
+    }
+
+    /// Where they last came in, from their server's point of view: by an event, or with the state that it was told. Where
+    /// it came in by a server that had not heard of their leave, the join is none in the graph.
+    fn last_join(&self) -> Option<Seq> {
+        let (mut was, mut last) = (false, None);
+        for it in &self.0 {
+            if !was && (it.before || it.after) {
+                last = Some(it.at);
+            }
+            was = it.after;
+        }
+        last
+    }
+
+    /// Were they in the room when what stands here came, or some time later?
+    fn here_or_later(&self, at: Seq) -> bool {
+        self.0.iter().filter(|it| it.at >= at).any(|it| it.before || it.after)
+    }
+}
+
+/// Who is in a room was told that, and everything since they joined, once and in order; who is not, that they are out; and
+/// nobody what the gate keeps from them.
 pub(crate) fn told(
     view: &View,
     timeline: &Timeline,
     me: &Person,
-    told: &[String],
+    heard: &Heard,
 ) -> Reply<Result<(), String>> {
     let id: &UserId = &me.account.id;
     let user = user::find(view, id)?.ok_or_else(|| Error::fault("a user is gone"))?;
-    let joins = joins(view, timeline, id)?;
-    for event in told {
-        if let Err(why) = may_see(view, timeline, user, id, &joins, event)? {
+    let presence = Presence::read(view, timeline, id)?;
+    for event in &heard.events {
+        // How they stand themselves, everybody is told, of rooms too that their server is not in.
+        if is_own_membership(view, id, event)? {
+            continue;
+        }
+        if let Err(why) = may_see(view, timeline, user, id, &presence, event)? {
             return Ok(Err(format!("{id} was told {event}, but {why}")));
         }
     }
-    if !room::is_joined(view, timeline.room, user)? {
+    let joined = is_joined(view, timeline, user)?;
+    if joined != heard.inside {
+        let knows = if heard.inside { "in" } else { "out of" };
+        return Ok(Err(format!("{id} was told to be {knows} a room of {:?}", timeline.ends())));
+    }
+    if !joined {
         return Ok(Ok(()));
     }
     // What followed their last join, as it was told.
     // A server that lost the answer to a join learns of it with the state, when it comes in by another; then nobody was told.
-    let Some(since) = joins.last() else { return Ok(Ok(())) };
+    let Some(since) = presence.last_join() else { return Ok(Ok(())) };
     let mut wanted: Vec<&str> = Vec::new();
-    for (at, _, event) in timeline.events.iter().filter(|(at, ..)| at >= since) {
+    for (at, _, event) in timeline.events.iter().filter(|(at, ..)| *at >= since) {
         // What was put into the past stands where `/sync` had gone by: clients find it as they scroll.
         if !is_news(view, timeline.room, *at, event)? {
             continue;
         }
         // What others did at the same time may lie behind the join and yet have happened before it.
-        if may_see(view, timeline, user, id, &joins, event)?.is_ok() {
+        if may_see(view, timeline, user, id, &presence, event)?.is_ok() {
             wanted.push(event);
         }
     }
     let known: BTreeSet<&str> = wanted.iter().copied().collect();
+    let told = heard.events.get(heard.begins..).unwrap_or_default();
     let got: Vec<&str> = told.iter().map(|id| &**id).filter(|id| known.contains(id)).collect();
     // A timeline may begin late; what lies before, clients ask for when somebody looks at it.
     let begun = wanted.iter().position(|id| got.first() == Some(id)).unwrap_or(0);
@@ -119,26 +181,12 @@ pub(crate) fn is_news(view: &View, room: Room, at: Seq, id: &str) -> Reply<bool>
     Ok(of == room && event::load(view, event)?.id.as_str() == id)
 }
 
-/// Where a user came in: those of their joins before which they were not joined.
-fn joins(view: &View, timeline: &Timeline, id: &UserId) -> Reply<Vec<Seq>> {
-    let mut joins = Vec::new();
-    for (at, event, _) in &timeline.events {
-        let stored = event::load(view, *event)?;
-        let own = stored.is_state("m.room.member")
-            && stored.row.state_key.as_deref() == Some(id.as_str());
-        if !own {
-            continue;
-        }
-        let turn = room::turn(view, *at, &stored)?;
-        let before = membership(view, turn.before, id)?;
-        let after = membership(view, turn.after, id)?;
-        // One whose server lost what it was told of a join comes in once more, from its point of view for the first time.
-        let comes = before.as_deref() != Some("join") || joins.is_empty();
-        if comes && after.as_deref() == Some("join") {
-            joins.push(*at);
-        }
-    }
-    Ok(joins)
+/// Is an event about how a user stands to a room?
+fn is_own_membership(view: &View, id: &UserId, event: &str) -> Reply<bool> {
+    let Ok(event) = EventId::parse(event) else { return Ok(false) };
+    Ok(event::load_id(view, &event)?.is_some_and(|stored| {
+        stored.is_state("m.room.member") && stored.row.state_key.as_deref() == Some(id.as_str())
+    }))
 }
 
 /// The rules of the spec once more, in the words of the spec (Client-Server API, "Room history visibility").
@@ -147,16 +195,11 @@ fn may_see(
     timeline: &Timeline,
     user: User,
     id: &UserId,
-    joins: &[Seq],
+    presence: &Presence,
     event: &str,
 ) -> Reply<Result<(), String>> {
     let Some((at, number, _)) = timeline.events.iter().find(|(.., id)| id == event) else {
-        // How they stand, people are told of rooms too that their server is not in.
-        let stored = EventId::parse(event).ok().map(|id| event::load_id(view, &id)).transpose()?;
-        let own = stored.flatten().is_some_and(|stored| {
-            stored.is_state("m.room.member") && stored.row.state_key.as_deref() == Some(id.as_str())
-        });
-        return Ok(if own { Ok(()) } else { Err("it is not in the room's timeline".to_owned()) });
+        return Ok(Err("it is not in the room's timeline".to_owned()));
     };
     let stored = event::load(view, *number)?;
     let mut seen = Vec::new();
@@ -170,36 +213,14 @@ fn may_see(
     let own = stored.row.state_key.as_deref() == Some(id.as_str());
     let changes = own || stored.is_state("m.room.history_visibility");
     // What came while they were in the room was sent before they came, or at the same time.
-    let here = joins.iter().any(|join| join < at) && !has_left(view, timeline, *at, id)?;
-    let joined_later =
-        here || joins.iter().any(|join| join > at) || is_joined(view, timeline, user)?;
-    // How they stand themselves, everybody is told.
-    let allowed = own && stored.is_state("m.room.member")
-        || seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {
-            history == "world_readable"
-                || membership == "join"
-                || history == "shared" && joined_later
-                || history == "invited" && membership == "invite"
-        });
-    Ok(if allowed {
-        Ok(())
-    } else {
-        Err(format!("at {at} history and membership were {seen:?}, joins {joins:?}"))
-    })
-}
-
-/// Had a user who was in the room left it when what stands at this position came?
-fn has_left(view: &View, timeline: &Timeline, at: Seq, id: &UserId) -> Reply<bool> {
-    let mut left = false;
-    for (position, event, _) in timeline.events.iter().take_while(|(position, ..)| *position < at) {
-        let stored = event::load(view, *event)?;
-        if stored.is_state("m.room.member") && stored.row.state_key.as_deref() == Some(id.as_str())
-        {
-            let turn = room::turn(view, *position, &stored)?;
-            left = membership(view, turn.after, id)?.as_deref() != Some("join");
-        }
-    }
-    Ok(left)
+    let joined_later = presence.here_or_later(*at) || is_joined(view, timeline, user)?;
+    let allowed = seen.iter().take(if changes { 2 } else { 1 }).any(|(history, membership)| {
+        history == "world_readable"
+            || membership == "join"
+            || history == "shared" && joined_later
+            || history == "invited" && membership == "invite"
+    });
+    Ok(if allowed { Ok(()) } else { Err(format!("at {at} history and membership were {seen:?}")) })
 }
 
 fn is_joined(view: &View, timeline: &Timeline, user: User) -> Reply<bool> {
@@ -249,7 +270,7 @@ pub(crate) fn of_own_people(
         let Some(timeline) = timeline(view, id)? else { continue };
         broken.extend(once(view, &timeline)?.err());
         for (person, watcher) in watchers {
-            let nothing = Vec::new();
+            let nothing = Heard::default();
             let heard = watcher.told.get(id).unwrap_or(&nothing);
             broken.extend(told(view, &timeline, person, heard)?.err());
         }

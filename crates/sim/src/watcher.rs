@@ -1,6 +1,9 @@
 //! A client that follows `/sync` as the spec tells clients to, across crashes, and fills gaps through `/messages`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
@@ -11,6 +14,20 @@ use crate::{
     trace::Trace,
 };
 
+/// What somebody was told of a room.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// All events, as told, gaps filled.
+    pub(crate) events: Vec<String>,
+    /// Where among them begins what was told since the room last appeared among those that they are in: a room that comes
+    /// back is told as if it were new.
+    pub(crate) begins: usize,
+    /// The room is among those that they are in.
+    pub(crate) inside: bool,
+    /// What was told of the room while they were in it: where a timeline overlaps with this, there is no gap.
+    linked: BTreeSet<String>,
+}
+
 /// What somebody was told.
 pub(crate) struct Watcher {
     me: Arc<Person>,
@@ -18,8 +35,8 @@ pub(crate) struct Watcher {
     trace: Trace,
     since: Option<String>,
     filter: String,
-    /// Of each room, its events as told, gaps filled.
-    pub(crate) told: BTreeMap<String, Vec<String>>,
+    /// Of each room.
+    pub(crate) told: BTreeMap<String, Heard>,
 }
 
 impl Watcher {
@@ -70,62 +87,83 @@ impl Watcher {
         for section in ["join", "leave"] {
             for (room, value) in answer["rooms"][section].as_object().into_iter().flatten() {
                 let new = self.timeline(room, &value["timeline"]).await?;
-                told.push((room.clone(), new));
+                let (limited, from) =
+                    (&value["timeline"]["limited"], &value["timeline"]["prev_batch"]);
+                self.trace.note(format_args!(
+                    "{} is told {new:?} of {room} ({section}, limited: {limited}, from {from} to {})",
+                    self.me.account.id, answer["next_batch"],
+                ));
+                told.push((room.clone(), section == "join", new));
+            }
+        }
+        for section in ["invite", "knock"] {
+            for room in answer["rooms"][section].as_object().into_iter().flatten() {
+                told.push((room.0.clone(), false, Vec::new()));
             }
         }
         // Only now: whoever loses a page asks for all of it again.
         self.since = answer["next_batch"].as_str().map(str::to_owned);
         let mut news = false;
-        for (room, new) in told {
-            self.trace.note(format_args!("{} is told {new:?} of {room}", self.me.account.id));
+        for (room, inside, new) in told {
             news |= !new.is_empty();
-            self.told.entry(room).or_default().extend(new);
+            self.told.entry(room).or_default().hear(inside, new);
         }
         Some(news)
     }
 
     /// The events of a timeline, with those of the gap before it.
     async fn timeline(&mut self, room: &str, timeline: &Value) -> Option<Vec<String>> {
-        let mut new: Vec<String> = ids(&timeline["events"]);
-        let last = self.told.get(room).and_then(|told| told.last()).cloned();
-        if timeline["limited"] == true
-            && let Some(last) = last
-        {
-            // Who has come back is told what was before, too.
-            if let Some(at) = new.iter().position(|id| *id == last) {
-                return Some(new.split_off(at + 1));
+        let new: Vec<String> = ids(&timeline["events"]);
+        let known = |heard: &&Heard| !heard.linked.is_empty();
+        let Some(heard) = self.told.get(room).filter(known) else { return Some(new) };
+        if timeline["limited"] != true {
+            return Some(new);
+        }
+        let (mut new, mut linked) = heard.after_overlap(new);
+        let mut from = timeline["prev_batch"].as_str()?.to_owned();
+        while !linked {
+            let path = format!("/rooms/{room}/messages?dir=b&limit=7&from={from}");
+            let (status, page) = self.me.ask("GET", &path, None).await?;
+            let mut older = ids(&page["chunk"]);
+            self.trace
+                .note(format_args!("{} reads {room} from {from}: {older:?}", self.me.account.id));
+            match status {
+                200 => {}
+                // Put out meanwhile: the next answer of `/sync` says so.
+                403 => break,
+                _ => return None,
             }
-            let mut gap = self.fill(room, timeline["prev_batch"].as_str()?, &last).await?;
-            gap.reverse();
-            new.splice(0..0, gap);
+            older.reverse();
+            (older, linked) = heard.after_overlap(older);
+            new.splice(0..0, older);
+            match page["end"].as_str() {
+                Some(end) => from = end.to_owned(),
+                None => break,
+            }
         }
         Some(new)
     }
+}
 
-    /// What happened before a position and after an event, newest first.
-    async fn fill(&mut self, room: &str, from: &str, last: &str) -> Option<Vec<String>> {
-        let (mut gap, mut from) = (Vec::new(), from.to_owned());
-        loop {
-            let path = format!("/rooms/{room}/messages?dir=b&limit=7&from={from}");
-            let (status, page) = self.me.ask("GET", &path, None).await?;
-            if status == 403 {
-                // Put out meanwhile: the next answer of `/sync` says so.
-                return Some(gap);
-            }
-            if status != 200 {
-                return None;
-            }
-            for id in ids(&page["chunk"]) {
-                if id == last {
-                    return Some(gap);
-                }
-                gap.push(id);
-            }
-            match page["end"].as_str() {
-                Some(end) => from = end.to_owned(),
-                None => return Some(gap),
-            }
+impl Heard {
+    /// What follows the last event that overlaps with what is known, and whether there is one.
+    fn after_overlap(&self, mut events: Vec<String>) -> (Vec<String>, bool) {
+        let overlap = events.iter().rposition(|id| self.linked.contains(id));
+        match overlap {
+            Some(at) => (events.split_off(at + 1), true),
+            None => (events, false),
         }
+    }
+
+    fn hear(&mut self, inside: bool, new: Vec<String>) {
+        if inside {
+            if !self.inside {
+                self.begins = self.events.len();
+            }
+            self.linked.extend(new.iter().cloned());
+        }
+        self.inside = inside;
+        self.events.extend(new);
     }
 }
 

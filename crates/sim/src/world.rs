@@ -274,7 +274,8 @@ impl World {
         }
         let agreed = agreement::check(&self.servers, &rooms, settled);
         broken.extend(agreed.unwrap_or_else(|e| vec![format!("no agreement: {e}")]));
-        let told = watchers.iter().flat_map(|(_, watcher)| watcher.told.values()).map(Vec::len);
+        let told = watchers.iter().flat_map(|(_, watcher)| watcher.told.values());
+        let told = told.map(|heard| heard.events.len());
         Outcome {
             broken,
             hash: self.trace.hash(),

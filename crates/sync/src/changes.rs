@@ -22,6 +22,9 @@ pub(crate) struct Changes {
     pub(crate) moved: BTreeSet<(Room, User)>,
     /// Rooms of whose state something changed without an event that tells it.
     restated: BTreeSet<Room>,
+    /// Rooms in which the caller's membership changed otherwise than by an event that came: by what the state of the room was
+    /// found to be.
+    shifted: BTreeSet<Room>,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
     pub(crate) recounted: BTreeSet<Room>,
     /// Users who came into a room of the caller's, or changed their profile.
@@ -49,11 +52,17 @@ impl Changes {
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
         let (mut signed, mut moved) = (BTreeSet::new(), BTreeSet::new());
-        let (mut restated, mut recounted) = (BTreeSet::new(), BTreeSet::new());
-        let (mut met, mut entered) = (BTreeSet::new(), false);
+        let (mut restated, mut shifted) = (BTreeSet::new(), BTreeSet::new());
+        let (mut recounted, mut met, mut entered) = (BTreeSet::new(), BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
-            if let Entry::State { room, target: None } = &entry {
-                restated.insert(*room);
+            match &entry {
+                Entry::State { room, target: None } => {
+                    restated.insert(*room);
+                }
+                Entry::State { room, target } if *target == Some(me) => {
+                    shifted.insert(*room);
+                }
+                _ => {}
             }
             match entry {
                 Entry::Event { room, target, .. } | Entry::State { room, target }
@@ -99,6 +108,7 @@ impl Changes {
             signed,
             moved,
             restated,
+            shifted,
             recounted,
             met,
             entered,
@@ -108,6 +118,16 @@ impl Changes {
     /// May all of a room's state have come to light? "Yes" may be wrong.
     pub(crate) fn may_be_completed(&self, room: Room) -> bool {
         self.rooms.is_none() || self.restated.contains(&room)
+    }
+
+    /// May the membership of a user have changed? "Yes" may be wrong.
+    pub(crate) fn may_have_moved(&self, room: Room, user: User) -> bool {
+        self.rooms.is_none() || self.moved.contains(&(room, user))
+    }
+
+    /// Did the caller's membership change otherwise than by an event that came? `None`: unknown.
+    pub(crate) fn has_shifted(&self, room: Room) -> Option<bool> {
+        self.rooms.as_ref().map(|_| self.shifted.contains(&room))
     }
 
     /// Rooms to look at; `None`: all.

@@ -16,7 +16,7 @@ use ruma::{
     },
 };
 use serde_json::value::RawValue;
-use store::{Lane, event, room};
+use store::{Lane, event, room, schema::ENTERED};
 use tokio::time::Instant;
 
 use super::{Inbound, worker::Queue};
@@ -149,7 +149,19 @@ impl Search<'_> {
         }
     }
 
-    /// The events between what is here and an event. What the server does not have, the others are asked for.
+    /// What lies no deeper than this happened before this server came into the room, or beside it: it is no news, but a gap,
+    /// to be fetched by whoever scrolls that far.
+    async fn floor(&self) -> Reply<u64> {
+        let room = self.queue.room;
+        let read = self.inbound.0.store.read(move |view| match view.get(&ENTERED, (room,))? {
+            Some(join) => Ok(event::load(view, join)?.row.depth),
+            None => Ok(0),
+        });
+        read.await
+    }
+
+    /// The events between what is here and an event, since this server came into the room. What the server does not have, the
+    /// others are asked for.
     async fn look_back(
         &self,
         server: &OwnedServerName,
@@ -157,25 +169,34 @@ impl Search<'_> {
         pdu: &Pdu,
         missing: &Missing,
     ) -> Result<Found, Setback> {
-        let mut found = Found::new();
+        let (mut found, mut early) = (Found::new(), BTreeSet::new());
+        let floor = self.floor().await?;
+        if follows_early(pdu, floor) {
+            return Ok(found);
+        }
         let (begun, mut bytes, mut idle) = (Instant::now(), 0, 0);
         let mut open: Vec<OwnedEventId> = missing.prev.clone();
         let mut others = others.iter();
         let mut asked = server;
         for round in 0..ROUNDS_MAX {
             let raw = match round {
-                0 => self.missing_events(server, pdu).await?,
+                0 => self.missing_events(server, pdu, floor).await?,
                 _ if asked == server => self.backfill(server, &open).await?,
                 // It was only worth a try.
                 _ => self.backfill(asked, &open).await.unwrap_or_default(),
             };
             bytes += raw.iter().map(|event| event.get().len()).sum::<usize>();
-            let before = found.len();
+            let before = found.len() + early.len();
             for pdu in self.checked(raw).await? {
-                found.entry(pdu.event_id.clone()).or_insert(pdu);
+                if pdu.depth > floor {
+                    found.entry(pdu.event_id.clone()).or_insert(pdu);
+                } else {
+                    early.insert(pdu.event_id);
+                }
             }
-            open = self.open_ends(pdu, &found).await?;
-            idle = if found.len() == before { idle + 1 } else { 0 };
+            let late = found.values().chain([pdu]).filter(|one| !follows_early(one, floor));
+            open = self.open_ends(late, &found, &early).await?;
+            idle = if found.len() + early.len() == before { idle + 1 } else { 0 };
             let enough = found.len() >= EVENTS_MAX || bytes >= BYTES_MAX;
             if open.is_empty() || enough || begun.elapsed() > TIME_MAX {
                 break;
@@ -192,6 +213,7 @@ impl Search<'_> {
         &self,
         server: &OwnedServerName,
         pdu: &Pdu,
+        floor: u64,
     ) -> Result<Vec<Box<RawValue>>, Unanswered> {
         let room = self.queue.room;
         let read = self.inbound.0.store.read(move |view| {
@@ -203,6 +225,7 @@ impl Search<'_> {
         let latest = vec![pdu.event_id.clone()];
         let mut ask = get_missing_events::v1::Request::new(self.queue.id.clone(), earliest, latest);
         ask.limit = UInt::from(PAGE);
+        ask.min_depth = UInt::try_from(floor.saturating_add(1)).unwrap_or(UInt::MAX);
         match self.inbound.0.peers.request(server, ask, patience()).await {
             Ok(answer) => Ok(answer.events),
             // It does not know the event that it sent, or will not say: the state before it may do.
@@ -231,11 +254,17 @@ impl Search<'_> {
         Ok(checked.into_iter().filter_map(Result::ok).filter(of_room).collect())
     }
 
-    /// The events that these follow and that are neither among them nor here: the deepest first.
-    async fn open_ends(&self, pdu: &Pdu, found: &Found) -> Reply<Vec<OwnedEventId>> {
+    /// The events that these follow and that are neither among what was found nor here: the deepest first.
+    async fn open_ends<'b>(
+        &self,
+        of: impl Iterator<Item = &'b Pdu>,
+        found: &Found,
+        early: &BTreeSet<OwnedEventId>,
+    ) -> Reply<Vec<OwnedEventId>> {
         let mut named: BTreeMap<OwnedEventId, u64> = BTreeMap::new();
-        for one in found.values().chain([pdu]) {
-            for id in one.prev_events.iter().filter(|id| !found.contains_key(*id)) {
+        let open = |id: &&OwnedEventId| !found.contains_key(*id) && !early.contains(*id);
+        for one in of {
+            for id in one.prev_events.iter().filter(open) {
                 let depth = named.entry(id.clone()).or_default();
                 *depth = (*depth).max(one.depth);
             }
@@ -287,6 +316,11 @@ impl Search<'_> {
             .write(Some(lane), move |tx| missing(remote::receive_at(tx, room, &pdu, &before)));
         Ok(write.await?.value)
     }
+}
+
+/// Is all that an event follows no deeper than this?
+fn follows_early(pdu: &Pdu, floor: u64) -> bool {
+    pdu.depth.saturating_sub(1) <= floor && floor > 0
 }
 
 fn missing(outcome: Reply<Outcome>) -> Reply<Option<Missing>> {

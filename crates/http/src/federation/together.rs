@@ -7,17 +7,29 @@ use std::{
 
 use accounts::{account::New, device::Login};
 use bytes::Bytes;
-use flows::peers::{Patience, Peers, Wire};
+use flows::{
+    journey::{Journeys, completion},
+    peers::{Patience, Peers, Wire},
+};
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
-use ruma::OwnedServerName;
-use serde_json::{Value, json};
-use store::Store;
+use http::Response;
+use protocol::Pdu;
+use rooms::remote::Outcome;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, RoomVersionId,
+    api::federation::transactions::send_transaction_message::v1::Request,
+};
+use serde_json::{Value, json, value::RawValue};
+use store::{Store, event};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{Local, testing};
 
+/// For what comes in on its own.
+const WAIT_MS: u32 = 5_000;
+/// Other news that may come before what is waited for.
+const NEWS_MAX: u32 = 4;
 const V3: &str = "/_matrix/client/v3";
 const V1: &str = "/_matrix/client/v1";
 
@@ -29,7 +41,7 @@ impl Wire for Line {
     fn exchange(
         &self,
         to: OwnedServerName,
-        request: Request<Bytes>,
+        request: http::Request<Bytes>,
         _: Patience,
     ) -> BoxFuture<'_, Result<Response<Bytes>, String>> {
         Box::pin(async move {
@@ -45,8 +57,11 @@ struct Person {
     local: Local,
     id: String,
     token: String,
+    /// How their server asks others.
+    peers: Peers,
+    journeys: Journeys,
     /// What their server needs while it runs.
-    _server: (Store, TempDir, watch::Sender<bool>),
+    server: Arc<(Store, TempDir, watch::Sender<bool>)>,
 }
 
 async fn person(name: &str, server: &str, key: u8, line: &Line) -> Person {
@@ -58,26 +73,38 @@ async fn person(name: &str, server: &str, key: u8, line: &Line) -> Person {
         |_| {},
         |_, options| Peers::with_wire(store.clone(), options, Arc::new(line.clone())),
     );
+    let (peers, journeys) = (outside.peers.clone(), outside.journeys.clone());
     let local = Local::new(crate::client::routes().and(super::routes()), outside).unwrap();
-    let new = Some(name.to_owned());
-    let new = New { name: new, guest: false, password: None, admin: false, display_name: None };
+    let (id, token) = account(&store, name).await;
+    Person { local, id, token, peers, journeys, server: Arc::new((store, folder, stop)) }
+}
+
+/// A new account: its id, and an access token.
+async fn account(store: &Store, name: &str) -> (String, String) {
+    let name = Some(name.to_owned());
+    let new = New { name, guest: false, password: None, admin: false, display_name: None };
     let made = store.write(None, move |tx| {
         let (user, id) = accounts::account::register(tx, &new)?;
         let login = Login { device: Some("D".into()), ..Login::default() };
         Ok((id.to_string(), accounts::device::log_in(tx, user, &login)?.tokens.access))
     });
-    let (id, token) = made.await.unwrap().value;
-    Person { local, id, token, _server: (store, folder, stop) }
+    made.await.unwrap().value
 }
 
-/// Alice of `a.test` and bob of `b.test`.
-async fn two() -> (Person, Person) {
+/// Alice of `a.test`, bob of `b.test` and charlie of `c.test`.
+async fn three() -> [Person; 3] {
     let line = Line::default();
-    let (alice, bob) =
-        (person("alice", "a.test", 1, &line).await, person("bob", "b.test", 2, &line).await);
-    let servers = [("a.test", &alice), ("b.test", &bob)];
+    let alice = person("alice", "a.test", 1, &line).await;
+    let bob = person("bob", "b.test", 2, &line).await;
+    let charlie = person("charlie", "c.test", 3, &line).await;
+    let servers = [("a.test", &alice), ("b.test", &bob), ("c.test", &charlie)];
     let servers = servers.map(|(name, of)| (name.try_into().unwrap(), of.local.clone()));
     assert!(line.0.set(HashMap::from(servers)).is_ok());
+    [alice, bob, charlie]
+}
+
+async fn two() -> (Person, Person) {
+    let [alice, bob, _] = three().await;
     (alice, bob)
 }
 
@@ -87,7 +114,7 @@ fn segment(text: &str) -> String {
 
 impl Person {
     async fn try_to(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let request = Request::builder().method(method).uri(path);
+        let request = http::Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {}", self.token));
         let body = if method == "GET" { String::new() } else { body.to_string() };
         let response = self.local.call(request.body(body.into()).unwrap()).await;
@@ -110,9 +137,82 @@ impl Person {
         made["room_id"].as_str().unwrap().to_owned()
     }
 
-    async fn says(&self, room: &str, text: &str) {
+    /// Somebody else of the same server.
+    async fn neighbour(&self, name: &str) -> Person {
+        let (id, token) = account(&self.server.0, name).await;
+        let (local, peers) = (self.local.clone(), self.peers.clone());
+        let journeys = self.journeys.clone();
+        Person { local, id, token, peers, journeys, server: self.server.clone() }
+    }
+
+    async fn says(&self, room: &str, text: &str) -> String {
         let path = format!("{V3}/rooms/{}/send/m.room.message/{text}", segment(room));
-        self.does("PUT", &path, json!({"msgtype": "m.text", "body": text})).await;
+        let said = self.does("PUT", &path, json!({"msgtype": "m.text", "body": text})).await;
+        said["event_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn joins(&self, room: &str, via: &str) {
+        self.does("POST", &format!("{V3}/join/{}?via={via}", segment(room)), json!({})).await;
+    }
+
+    /// Waits until its server knows all members of a room.
+    async fn knows_all(&self, room: &str) {
+        let stop = self.server.2.subscribe();
+        tokio::spawn(completion::run(self.journeys.clone(), stop));
+        self.get(&format!("{V3}/rooms/{}/members", segment(room))).await;
+    }
+
+    async fn leaves(&self, room: &str) {
+        self.does("POST", &format!("{V3}/rooms/{}/leave", segment(room)), json!({})).await;
+    }
+
+    /// What has come since: the sections of rooms, and the next token.
+    async fn hears(&self, since: &str) -> (Value, String) {
+        let path = match since {
+            "" => format!("{V3}/sync"),
+            since => format!("{V3}/sync?timeout={WAIT_MS}&since={since}"),
+        };
+        let answer = self.get(&path).await;
+        (answer["rooms"].clone(), answer["next_batch"].as_str().unwrap().to_owned())
+    }
+
+    /// The last event of a room that this server has, as others get it.
+    fn newest_text(&self, room: &str) -> (RoomVersionId, String) {
+        let id = RoomId::parse(room).unwrap();
+        let newest = self.server.0.read_here(|view| {
+            let room = store::room::find(view, &id)?.unwrap();
+            let (_, newest) = store::room::last_at(view, room, view.head())?.unwrap();
+            let version = store::room::info(view, room)?.version.as_str().try_into().unwrap();
+            let (event, rest) = (event::load(view, newest)?, event::rest(view, newest)?);
+            let text = protocol::pdu::join(&version, &id, event.client(), &rest)?;
+            Ok((version, text))
+        });
+        newest.unwrap()
+    }
+
+    fn newest(&self, room: &str) -> Pdu {
+        let (version, text) = self.newest_text(room);
+        protocol::pdu::parse(&version, &text).unwrap()
+    }
+
+    /// Its server tells another of an event.
+    async fn tells(&self, event: String, to: &str) {
+        let (id, from) = ("1".into(), self.server.0.server_name().to_owned());
+        let at = MilliSecondsSinceUnixEpoch(1_u32.into());
+        let mut transaction = Request::new(id, from, at);
+        transaction.pdus = vec![RawValue::from_string(event).unwrap()];
+        let to: OwnedServerName = to.try_into().unwrap();
+        self.peers.request(&to, transaction, Patience::default()).await.unwrap();
+    }
+
+    /// Its server is told of an event.
+    async fn receives(&self, pdu: Pdu) {
+        let received = self.server.0.write(None, move |tx| {
+            let room = store::room::find(tx, &pdu.room_id)?.unwrap();
+            rooms::remote::receive(tx, room, &pdu)
+        });
+        let outcome = received.await.unwrap().value;
+        assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
     }
 
     async fn set(&self, room: &str, kind: &str, key: &str, content: Value) {
@@ -134,7 +234,7 @@ async fn who_joins_a_room_elsewhere_reads_its_past_and_finds_events_by_time() {
     for text in ["one", "two", "three"] {
         alice.says(&room, text).await;
     }
-    bob.does("POST", &format!("{V3}/join/{}?via=a.test", segment(&room)), json!({})).await;
+    bob.joins(&room, "a.test").await;
     assert_eq!(alice.sees(&room, &bob.id).await, "join");
     assert_eq!(bob.sees(&room, &alice.id).await, "join");
     let first = format!("{V1}/rooms/{}/timestamp_to_event?ts=1&dir=f", segment(&room));
@@ -148,6 +248,78 @@ async fn who_joins_a_room_elsewhere_reads_its_past_and_finds_events_by_time() {
         .filter_map(|e| e["content"]["body"].as_str())
         .collect();
     assert_eq!(said, ["three", "two", "one"]);
+}
+
+/// A room that everybody may see to its beginning, where a client has been told that its user left; the other server has not
+/// heard of the leave, and lets somebody else of the first one in.
+#[tokio::test]
+async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
+    let (alice, bob) = two().await;
+    let carol = bob.neighbour("carol").await;
+    let room = alice.room(json!({"preset": "public_chat"})).await;
+    bob.joins(&room, "a.test").await;
+    let (rooms, since) = bob.hears("").await;
+    assert!(rooms["join"].get(&room).is_some(), "{rooms}");
+    bob.leaves(&room).await;
+    let leave = bob.newest(&room);
+    let (rooms, since) = bob.hears(&since).await;
+    assert_eq!(rooms["leave"][&room]["timeline"]["events"][0]["event_id"], json!(leave.event_id));
+
+    carol.joins(&room, "a.test").await;
+    let (rooms, since) = bob.hears(&since).await;
+    // As a room that is new to the client: with its whole state, or what of it is not in the timeline.
+    let told = &rooms["join"][&room];
+    let kinds = [&told["state"]["events"], &told["timeline"]["events"]];
+    let mut kinds = kinds.into_iter().filter_map(Value::as_array).flatten();
+    assert!(kinds.any(|event| event["type"] == "m.room.create"), "{rooms}");
+
+    alice.receives(leave).await;
+    alice.says(&room, "one").await;
+    bob.receives(alice.newest(&room)).await;
+    let (rooms, since) = bob.hears(&since).await;
+    assert!(rooms["join"].get(&room).is_none(), "{rooms}");
+    assert!(rooms["leave"].get(&room).is_some(), "{rooms}");
+    alice.says(&room, "two").await;
+    bob.receives(alice.newest(&room)).await;
+    let news = bob.get(&format!("{V3}/sync?timeout=0&since={since}")).await;
+    assert_eq!(news["rooms"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_server_came_into_a_room_is_no_news_to_its_people() {
+    let [alice, bob, charlie] = three().await;
+    let room = alice.room(json!({"preset": "public_chat"})).await;
+    alice.says(&room, "one").await;
+    charlie.joins(&room, "a.test").await;
+    charlie.knows_all(&room).await;
+    bob.joins(&room, "a.test").await;
+    let (_, since) = bob.hears("").await;
+    // Charlie's server hears of bob when this is written.
+    charlie.says(&room, "two").await;
+    charlie.says(&room, "three").await;
+    let three = charlie.newest_text(&room).1;
+    charlie.receives(bob.newest(&room)).await;
+    charlie.tells(three, "b.test").await;
+    let said = |events: &Value| -> Vec<String> {
+        let bodies = events.as_array().into_iter().flatten().map(|e| e["content"]["body"].as_str());
+        bodies.flatten().map(str::to_owned).collect()
+    };
+    let (mut news, mut since) = (Vec::new(), since);
+    for _ in 0..NEWS_MAX {
+        let (rooms, next) = bob.hears(&since).await;
+        news.extend(said(&rooms["join"][&room]["timeline"]["events"]));
+        since = next;
+        if news.contains(&"three".to_owned()) {
+            break;
+        }
+    }
+    assert_eq!(news, ["three"]);
+    let page = format!("{V3}/rooms/{}/messages?dir=b&limit=50", segment(&room));
+    // What the first server knows that is asked, and then what only another does.
+    bob.get(&page).await;
+    let mut past = said(&bob.get(&page).await["chunk"]);
+    past.sort();
+    assert_eq!(past, ["one", "three", "two"]);
 }
 
 #[tokio::test]

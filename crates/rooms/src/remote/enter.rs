@@ -1,10 +1,10 @@
 //! Coming into a room that is elsewhere.
 
-use base::{Error, Event, Reply, Room};
+use base::{Error, Event, Reply, Room, User};
 use protocol::Pdu;
 use store::{
     Tx, event, log, room,
-    schema::{GAPS, HEADS, Head, PARTIAL, Partial},
+    schema::{ENTERED, GAPS, HEADS, Head, PARTIAL, Partial},
     state::{self, Root},
     user,
 };
@@ -63,15 +63,23 @@ pub fn enter(
     let was = room::head(tx, room)?;
     let (old, mut head) = (was.state, Head { extremities: vec![event], depth: join.depth, ..was });
     head.state = after;
-    standing.joined = follow(tx, room, &mut head, old, event, join)?;
+    let others = follow(tx, room, &mut head, old, event, join)?;
+    standing.joined = head.joined;
     record::keep(tx, room, event, true, &standing)?;
     if let Some(partial) = partial {
         tx.put(&PARTIAL, (room,), &Partial { join: event, ..partial });
     }
     tx.put(&HEADS, (room,), &head);
+    tx.put(&ENTERED, (room,), &event);
     tx.leap();
     record::show(tx, room, event, &standing, Some(sender), None)?;
     tx.announce(log::Entry::State { room, target: None });
+    for other in others {
+        let id = user::id(tx, other)?;
+        if user::is_local(tx, &id) {
+            tx.announce(log::Entry::State { room, target: Some(other) });
+        }
+    }
     for id in &join.prev_events {
         let here = event::find(tx, id)?.map(|event| event::load(tx, event)).transpose()?;
         if here.is_none_or(|stored| event::is_outlier(&stored.row)) {
@@ -81,7 +89,7 @@ pub fn enter(
     Ok(event)
 }
 
-/// The membership rows of everyone. Returns how many are joined.
+/// The membership rows of everyone. Returns whose changed beside that of who joins.
 fn follow(
     tx: &mut Tx,
     room: Room,
@@ -89,12 +97,12 @@ fn follow(
     old: Root,
     event: Event,
     join: &Pdu,
-) -> Reply<u64> {
+) -> Reply<Vec<User>> {
     let now = head.state;
-    member_rows::follow(tx, room, head, (old, now), Some(event))?;
+    let others = member_rows::follow(tx, room, head, (old, now), Some(event))?;
     let change = Change::read(join).ok_or_else(|| Error::fault("a join that is none"))?;
     let sender = must_find(tx, &join.event_id).and_then(|e| event::load(tx, e))?.row.sender;
     let said = Said { event, sender, sender_id: &join.sender, content: join.content.get() };
     member_rows::apply(tx, room, head, Shown::Of(now), &change, &said)?;
-    Ok(head.joined)
+    Ok(others)
 }

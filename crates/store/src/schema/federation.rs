@@ -30,6 +30,9 @@ pub static PARTIAL: Keyspace<(Room,), Partial> =
 /// Where the log told last that a room of which members were missing is whole.
 pub static COMPLETED: Keyspace<(Room,), Seq> =
     Keyspace::new(ROOM_TREE, 109, "completed", Owned::Nobody);
+/// The join by which this server last came into a room from outside. What lies no deeper in the graph did not follow it.
+pub static ENTERED: Keyspace<(Room,), Event> =
+    Keyspace::new(ROOM_TREE, 108, "entered", Owned::Each);
 /// What was found of an event that is not in its room's timeline because of it.
 pub static JUDGED: Keyspace<(Event,), Judged> =
     Keyspace::new(EVENT_TREE, 104, "judged", Owned::Each);

@@ -83,12 +83,17 @@ impl Context<'_> {
         Ok(rows.iter().any(|(_, receipt)| since.is_none_or(|since| receipt.moved > since)))
     }
 
-    /// From where on the client has this room: not at all if it joined since.
+    /// From where on the client has this room: not at all if it joined since, or has been put back into it.
     fn has_since(&self, room: Room, membership: &Membership) -> Reply<Option<Seq>> {
         let Some(since) = self.since else { return Ok(None) };
-        let changed = event::order(self.view, membership.event)?.unwrap_or_default();
-        if changed <= since {
+        let changed = event::order(self.view, membership.event)?;
+        if changed.unwrap_or_default() <= since && !self.changes.may_have_moved(room, self.ask.user)
+        {
             return Ok(Some(since));
+        }
+        // That they are in the room, this server was told with its state, of which some may have come later than the rest.
+        if changed.is_none() && self.changes.moved.contains(&(room, self.ask.user)) {
+            return Ok(None);
         }
         let then = room::state_at(self.view, room, since)?;
         let member = room::state(self.view, then, "m.room.member", self.viewer_id.as_str())?;

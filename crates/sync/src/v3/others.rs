@@ -12,14 +12,22 @@ use crate::{device_lists::DeviceLists, gate::Gate, json::Out, own_data};
 
 impl Context<'_> {
     /// Has this membership changed for the client?
-    fn is_new(&self, membership: &Membership) -> Reply<bool> {
+    fn is_new(&self, room: Room, membership: &Membership) -> Reply<bool> {
         let Some(since) = self.since else { return Ok(true) };
-        Ok(self.ask.full_state
-            || event::order(self.view, membership.event)?.unwrap_or_default() > since)
+        if self.ask.full_state
+            || event::order(self.view, membership.event)?.unwrap_or_default() > since
+        {
+            return Ok(true);
+        }
+        // Where the graph has several ends, the room may have come back to an event that the client was told of long ago.
+        match self.changes.has_shifted(room) {
+            Some(shifted) => Ok(shifted),
+            None => Ok(self.stood(room, since)? != self.stood(room, self.head)?),
+        }
     }
 
-    pub(super) fn invited(&self, out: &mut Out, _: Room, m: &Membership) -> Reply<bool> {
-        if m.standing != Standing::Invite || !self.is_new(m)? {
+    pub(super) fn invited(&self, out: &mut Out, room: Room, m: &Membership) -> Reply<bool> {
+        if m.standing != Standing::Invite || !self.is_new(room, m)? {
             return Ok(false);
         }
         if store::invite::reception(self.view, self.ask.user, m.sender)? != Reception::Allow {
@@ -29,8 +37,8 @@ impl Context<'_> {
         Ok(true)
     }
 
-    pub(super) fn knocked(&self, out: &mut Out, _: Room, m: &Membership) -> Reply<bool> {
-        if m.standing != Standing::Knock || !self.is_new(m)? {
+    pub(super) fn knocked(&self, out: &mut Out, room: Room, m: &Membership) -> Reply<bool> {
+        if m.standing != Standing::Knock || !self.is_new(room, m)? {
             return Ok(false);
         }
         stripped(out, "knock_state", m);
@@ -41,7 +49,7 @@ impl Context<'_> {
     /// invited or banned since then, nothing of the room between the two is told.
     pub(super) fn left(&self, out: &mut Out, room: Room, m: &Membership) -> Reply<bool> {
         let gone = matches!(m.standing, Standing::Leave | Standing::Ban);
-        if !gone || !self.is_new(m)? {
+        if !gone || !self.is_new(room, m)? {
             return Ok(false);
         }
         let stood = match self.since {
