@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import itertools
-import json
 import os
 import pathlib
 import shutil
 from typing import Any
+
+from harness.lines import Lines
 
 JS = pathlib.Path(__file__).resolve().parents[1] / "js"
 CALL_S = 120.0
@@ -28,10 +27,6 @@ def node() -> str:
     return os.environ.get("ALTHING_TEST_NODE", "node")
 
 
-class SdkError(AssertionError):
-    """The SDK reported a failure."""
-
-
 class JsSide:
     """One matrix-js-sdk client."""
 
@@ -40,47 +35,17 @@ class JsSide:
     def __init__(self) -> None:
         self.user = ""
         self.session: dict[str, Any] = {}
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
 
     async def open(self, log: pathlib.Path) -> JsSide:
-        self._log = open(log, "wb")
-        self._process = await asyncio.create_subprocess_exec(
-            node(), "driver.mjs", cwd=JS, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=self._log, limit=1 << 26,
-        )  # fmt: skip
-        self._reader = asyncio.create_task(self._read())
+        self._lines = Lines(self.name, [node(), "driver.mjs"], log, JS)
+        await self._lines.open()
         return self
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            answer = json.loads(line)
-            waiting = self._waiting.pop(answer["id"])
-            if "error" in answer:
-                waiting.set_exception(SdkError(f"{answer['error']}\n{answer.get('data')}"))
-            else:
-                waiting.set_result(answer["result"])
-        for waiting in self._waiting.values():
-            waiting.set_exception(SdkError("the Node process ended"))
-
     async def call(self, verb: str, **args: Any) -> Any:
-        assert self._process.stdin is not None
-        number = next(self._numbers)
-        self._waiting[number] = asyncio.get_running_loop().create_future()
-        line = json.dumps({"id": number, "verb": verb, "args": args}) + "\n"
-        self._process.stdin.write(line.encode())
-        return await asyncio.wait_for(self._waiting[number], CALL_S)
+        return await self._lines.ask(CALL_S, verb=verb, args=args)
 
     async def close(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 10)
-        except TimeoutError:
-            self._process.kill()
-        await self._reader
-        self._log.close()
+        await self._lines.close()
 
     # -- what a user does --------------------------------------------------------------------------
 

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import itertools
-import json
 import os
 import pathlib
 import shutil
 from typing import Any
 
 from harness.component import missing
+from harness.lines import Lines, SdkError
 
 JS = pathlib.Path(__file__).resolve().parents[1] / "js"
 RUST = os.environ.get("ALTHING_TEST_CRYPTO_JUDGE")
@@ -20,63 +18,11 @@ NODE = os.environ.get("ALTHING_TEST_NODE", "node")
 CALL_S = 180.0
 
 
-class SdkError(AssertionError):
-    """The SDK reported a failure."""
-
-
-class Sdk:
+class Sdk(Lines):
     """One process of one SDK."""
 
-    def __init__(self, name: str, command: list[str], log: pathlib.Path, cwd: pathlib.Path | None = None) -> None:
-        self.name, self._command, self.log, self._cwd = name, command, log, cwd
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-
-    async def open(self) -> Sdk:
-        self._log = open(self.log, "wb")
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, cwd=self._cwd, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=self._log, limit=1 << 26,
-        )  # fmt: skip
-        self._reader = asyncio.create_task(self._read())
-        return self
-
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            answer = json.loads(line)
-            waiting = self._waiting.pop(answer["id"])
-            if waiting.done():
-                continue
-            if "error" in answer:
-                waiting.set_exception(SdkError(f"{self.name}: {answer['error']}\n{answer.get('data')}"))
-            else:
-                waiting.set_result(answer["result"])
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(SdkError(f"the process of {self.name} ended: see {self.log}"))
-
     async def call(self, device: str, verb: str, /, **args: Any) -> Any:
-        assert self._process.stdin is not None
-        number = next(self._numbers)
-        self._waiting[number] = asyncio.get_running_loop().create_future()
-        line = json.dumps({"id": number, "device": device, "verb": verb, "args": args}) + "\n"
-        self._process.stdin.write(line.encode())
-        try:
-            return await asyncio.wait_for(self._waiting[number], CALL_S)
-        except TimeoutError:
-            raise SdkError(f"{self.name}: no answer to {verb} of {device} within {CALL_S} s") from None
-
-    async def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 10)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-        await self._reader
-        self._log.close()
+        return await self.ask(CALL_S, device=device, verb=verb, args=args)
 
 
 def js(logs: pathlib.Path) -> Sdk:

@@ -68,6 +68,23 @@ def test_a_room_is_used_before_its_members_are_known_and_has_all_of_them_later(h
     assert state[("m.room.member", peer.user("banned"))]["content"]["membership"] == "ban"
 
 
+def test_who_follows_without_lazy_members_is_told_of_all_when_they_are_known(home, peer, gate):
+    alice, (room, members) = Client.register(home), large_room(peer)
+    enter(alice, peer, room)
+    known: set[str] = set()
+
+    def hears() -> set[str]:
+        there = alice.sync(timeout=1000).get("rooms", {}).get("join", {}).get(room.id, {})
+        events = there.get("state", {}).get("events", []) + there.get("timeline", {}).get("events", [])
+        known.update(event["state_key"] for event in events if event["type"] == "m.room.member")
+        return known
+
+    eventually(lambda: alice.user in hears(), "the room")
+    assert peer.user("m3") not in known
+    gate.set()
+    eventually(lambda: hears() == {alice.user, *members, peer.user("banned")}, "all members in /sync")
+
+
 def test_who_was_banned_before_the_join_is_kept_out_once_that_is_known(home, peer, gate):
     alice, (room, _) = Client.register(home), large_room(peer)
     enter(alice, peer, room)

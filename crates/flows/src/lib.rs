@@ -10,3 +10,5 @@ pub mod journey;
 pub mod peers;
 pub mod policy_server;
 pub mod preview;
+#[cfg(test)]
+mod testing;

@@ -20,6 +20,8 @@ pub(crate) struct Changes {
     pub(crate) signed: BTreeSet<User>,
     /// Memberships that may have changed, in rooms that the caller is in, and the caller's own in any room.
     pub(crate) moved: BTreeSet<(Room, User)>,
+    /// Rooms of whose state something changed without an event that tells it.
+    restated: BTreeSet<Room>,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
     pub(crate) recounted: BTreeSet<Room>,
     /// Users who came into a room of the caller's, or changed their profile.
@@ -47,9 +49,12 @@ impl Changes {
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
         let (mut signed, mut moved) = (BTreeSet::new(), BTreeSet::new());
-        let mut recounted = BTreeSet::new();
+        let (mut restated, mut recounted) = (BTreeSet::new(), BTreeSet::new());
         let (mut met, mut entered) = (BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
+            if let Entry::State { room, target: None } = &entry {
+                restated.insert(*room);
+            }
             match entry {
                 Entry::Event { room, target, .. } | Entry::State { room, target }
                     if in_room(&room) || target == Some(me) =>
@@ -93,10 +98,16 @@ impl Changes {
             devices,
             signed,
             moved,
+            restated,
             recounted,
             met,
             entered,
         })
+    }
+
+    /// May all of a room's state have come to light? "Yes" may be wrong.
+    pub(crate) fn may_be_completed(&self, room: Room) -> bool {
+        self.rooms.is_none() || self.restated.contains(&room)
     }
 
     /// Rooms to look at; `None`: all.

@@ -2,18 +2,15 @@ use bytes::Bytes;
 use devices::lists::Told;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use protocol::SigningKey;
-use ruma::{RoomVersionId, api::IncomingRequestExt as _, server_name};
+use ruma::server_name;
 use serde_json::json;
-use store::{
-    View,
-    log::Entry,
-    room,
-    schema::{Member, Membership, ROOMS_OF, Standing},
-};
+use store::{View, log::Entry, schema::Standing};
 
 use super::*;
-use crate::peers::{self, Wire};
+use crate::{
+    peers::{self, Wire},
+    testing,
+};
 
 const BOB: &str = "@bob:b.org";
 type Answer = Box<dyn FnMut(&str) -> Result<Value, String> + Send>;
@@ -77,29 +74,15 @@ fn answers(devices: &[(&str, &str)], version: u64) -> Answer {
 impl World {
     /// alice of this server and bob of b.org are in two rooms.
     fn new() -> World {
-        let key = SigningKey::generate([7; 32], "t").unwrap();
-        let mut options = store::Options::new(server_name!("x.org").to_owned(), Arc::new(key));
-        options.threads = 2;
-        let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
+        let store = testing::store();
         let answer = Mutex::new(answers(&[("B", "1")], 5));
         let fake = Arc::new(Fake { answer, asked: Mutex::default() });
         let options = peers::Options { enabled: true, ..peers::Options::default() };
         let peers = Peers::with_wire(store.clone(), options, fake.clone());
-        let body = json!({"preset": "public_chat"}).to_string();
-        let made = http::Request::post("/_matrix/client/v3/createRoom").body(body.as_bytes());
-        let request = ruma::api::client::room::create_room::v3::Request::try_from_http_request(
-            made.unwrap(),
-            &[],
-        );
-        let request = request.unwrap();
         let made = store.write_here(move |tx| {
             let alice = user::intern(tx, ruma::user_id!("@alice:x.org"))?;
             let bob = user::intern(tx, ruma::user_id!("@bob:b.org"))?;
-            let mut rooms = Vec::new();
-            for _ in 0..2 {
-                let id = rooms::create::create(tx, alice, &RoomVersionId::V12, &request)?;
-                rooms.push(room::find(tx, &id)?.unwrap());
-            }
+            let rooms = vec![testing::room(tx, alice)?, testing::room(tx, alice)?];
             Ok((alice, bob, rooms))
         });
         let (alice, bob, rooms) = made.unwrap().value;
@@ -112,20 +95,7 @@ impl World {
 
     fn stands(&self, user: User, room: usize, standing: Standing) {
         let room = self.rooms[room];
-        let moved = self.store.write_here(move |tx| {
-            let event = room::head(tx, room)?.extremities[0];
-            room::set_member(tx, room, user, Member { standing, event })?;
-            let membership = Membership {
-                standing,
-                event,
-                sender: user,
-                forgotten: false,
-                was_joined: true,
-                stripped: None,
-            };
-            tx.put(&ROOMS_OF, (user, room), &membership);
-            Ok(())
-        });
+        let moved = self.store.write_here(move |tx| testing::stands(tx, room, user, standing));
         moved.unwrap();
     }
 

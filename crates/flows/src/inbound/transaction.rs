@@ -183,7 +183,8 @@ enum Taken {
     Refused(String),
 }
 
-/// Takes in what can be taken in, and stages what misses something, or the word of the room's policy server. What follows a staged event misses that one.
+/// Takes in what can be taken in, and stages what misses something, or the word of the room's policy server. What follows a
+/// staged event misses that one.
 fn receive_or_stage(
     tx: &mut Tx,
     room: Room,

@@ -101,10 +101,14 @@ impl Journeys {
         self.0.partial.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Waits until all members of a room are known, but no longer than that.
-    pub async fn settled(&self, room: &RoomId, patience: Duration) -> Reply<()> {
+    /// Waits until all members of a room are known, but no longer than that. Says whether they came meanwhile.
+    ///
+    /// # Errors
+    /// Faults.
+    pub async fn settled(&self, room: &RoomId, patience: Duration) -> Reply<bool> {
         let mut news = self.0.partial.subscribe();
         let wait = async {
+            let mut waited = false;
             loop {
                 news.mark_unchanged();
                 let id = room.to_owned();
@@ -112,12 +116,16 @@ impl Journeys {
                     Some(room) => view.has(&PARTIAL, (room,)),
                     None => Ok(false),
                 });
-                if !partial.await? || news.changed().await.is_err() {
-                    return Ok(());
+                if !partial.await? {
+                    return Ok(waited);
+                }
+                waited = true;
+                if news.changed().await.is_err() {
+                    return Ok(false);
                 }
             }
         };
-        tokio::time::timeout(patience, wait).await.unwrap_or(Ok(()))
+        tokio::time::timeout(patience, wait).await.unwrap_or(Ok(false))
     }
 
     /// `whole`: nothing may be left out, as the keys of a server that cannot be reached now may be had a little later. Those of

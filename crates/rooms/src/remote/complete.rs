@@ -6,7 +6,7 @@
 use base::{Error, Event, Reply, Room, Seq};
 use store::{
     Direction, Tx, event, log, room,
-    schema::{HEADS, PARTIAL, TIMELINE, TURNS, Turn},
+    schema::{COMPLETED, HEADS, PARTIAL, TIMELINE, TURNS, Turn},
     state,
 };
 
@@ -52,7 +52,8 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
     head.state = ends.state;
     let changed = member_rows::follow(tx, room, &mut head, (was, ends.state), None)?;
     tx.put(&HEADS, (room,), &head);
-    tx.announce(log::Entry::State { room, target: None });
+    let at = tx.announce(log::Entry::State { room, target: None });
+    tx.put_at(&COMPLETED, at, move |seq| ((room,), seq));
     for user in changed {
         let id = store::user::id(tx, user)?;
         if store::user::is_local(tx, &id) {

@@ -27,6 +27,9 @@ pub static GAPS: Keyspace<(Room, String), Event> =
 /// Rooms of whose state this server does not have all yet (spec: `omit_members` of `send_join`).
 pub static PARTIAL: Keyspace<(Room,), Partial> =
     Keyspace::new(ROOM_TREE, 103, "partial", Owned::Each);
+/// Where the log told last that a room of which members were missing is whole.
+pub static COMPLETED: Keyspace<(Room,), Seq> =
+    Keyspace::new(ROOM_TREE, 109, "completed", Owned::Nobody);
 /// What was found of an event that is not in its room's timeline because of it.
 pub static JUDGED: Keyspace<(Event,), Judged> =
     Keyspace::new(EVENT_TREE, 104, "judged", Owned::Each);

@@ -8,7 +8,7 @@ use store::{
     Direction, View,
     event::{self, Stored},
     room,
-    schema::{Membership, RECEIPTS, Receipt, Standing},
+    schema::{COMPLETED, Membership, RECEIPTS, Receipt, Standing},
     state::{self, Part, Root},
     user,
 };
@@ -196,7 +196,9 @@ impl Context<'_> {
             None => end,
         };
         let after = self.ask.state_after != StateAfter::No;
-        let whole = window.since.is_none() || self.ask.full_state;
+        let whole = window.since.is_none()
+            || self.ask.full_state
+            || self.has_been_completed(room, window.since)?;
         let mut events = match (whole, window.since) {
             (false, Some(since)) => self.state_changes(room, since, start, end, &in_timeline)?,
             _ if after => self.state_whole(room, end, window)?,
@@ -227,6 +229,16 @@ impl Context<'_> {
         }
         out.close_array().close();
         Ok(!events.is_empty())
+    }
+
+    /// Have members come to light that the client cannot know of (spec: Server-Server API, `omit_members`)? With lazy members it
+    /// asks for them itself.
+    fn has_been_completed(&self, room: Room, since: Option<Seq>) -> Reply<bool> {
+        if self.lazy_members() || !self.changes.may_be_completed(room) {
+            return Ok(false);
+        }
+        let at = self.view.get(&COMPLETED, (room,))?;
+        Ok(at.is_some_and(|at| since.is_some_and(|since| at > since)))
     }
 
     /// What a room's state is called.

@@ -1,16 +1,15 @@
 use base::{Epoch, Event, Seq};
 use egress::Egress;
-use protocol::SigningKey;
-use ruma::{RoomVersionId, api::IncomingRequestExt as _, server_name};
+use ruma::server_name;
 use serde_json::{Value, json, value::to_raw_value};
 use store::{
     event, inbox,
     log::Entry,
-    schema::{DEVICES, Device, Member, Membership, RECEIPTS, ROOMS_OF, Standing},
+    schema::{DEVICES, Device, RECEIPTS, Standing},
 };
 
 use super::*;
-use crate::peers;
+use crate::{peers, testing};
 
 struct World {
     store: Store,
@@ -23,40 +22,18 @@ struct World {
 impl World {
     /// alice of this server and bob of b.org are in a room.
     fn new() -> World {
-        let key = SigningKey::generate([7; 32], "t").unwrap();
-        let mut options = store::Options::new(server_name!("x.org").to_owned(), Arc::new(key));
-        options.threads = 2;
-        let store = Store::open(Arc::new(kv::Memory::default()), options).unwrap();
+        let store = testing::store();
         let egress = Egress::new(egress::Options::default()).unwrap();
         let options = peers::Options { enabled: true, ..peers::Options::default() };
         let peers = Peers::new(store.clone(), egress, options);
-        let body = json!({"preset": "public_chat"}).to_string();
-        let made = http::Request::post("/_matrix/client/v3/createRoom").body(body.as_bytes());
-        let request = ruma::api::client::room::create_room::v3::Request::try_from_http_request(
-            made.unwrap(),
-            &[],
-        );
-        let request = request.unwrap();
         let made = store.write_here(move |tx| {
             let alice = user::intern(tx, ruma::user_id!("@alice:x.org"))?;
             let bob = user::intern(tx, ruma::user_id!("@bob:b.org"))?;
             user::intern(tx, ruma::user_id!("@eve:b.org"))?;
             let row = Device { display_name: None, created: UnixMs(1) };
             tx.put(&DEVICES, (alice, "A".to_owned()), &row);
-            let id = rooms::create::create(tx, alice, &RoomVersionId::V12, &request)?;
-            let room = room::find(tx, &id)?.unwrap();
-            let event = room::head(tx, room)?.extremities[0];
-            let standing = Standing::Join;
-            room::set_member(tx, room, bob, Member { standing, event })?;
-            let membership = Membership {
-                standing,
-                event,
-                sender: bob,
-                forgotten: false,
-                was_joined: true,
-                stripped: None,
-            };
-            tx.put(&ROOMS_OF, (bob, room), &membership);
+            let room = testing::room(tx, alice)?;
+            testing::stands(tx, room, bob, Standing::Join)?;
             Ok((alice, bob, room))
         });
         let (alice, bob, room) = made.unwrap().value;

@@ -61,11 +61,12 @@ async fn enter(
     target: Target,
     reason: Option<String>,
 ) -> Reply<OwnedRoomId> {
-    let id = target.id.clone();
-    if outside.store.read(move |view| rooms::elsewhere::is_partial(view, &id)).await? {
-        outside.journeys.settled(&target.id, PATIENCE).await?;
+    let mut joined = enter_here(outside, &caller, &target, reason.clone()).await;
+    // Where members are not known yet, they may be in a moment: then nobody else is asked.
+    if matches!(joined, Ok(None)) && outside.journeys.settled(&target.id, PATIENCE).await? {
+        joined = enter_here(outside, &caller, &target, reason.clone()).await;
     }
-    match enter_here(outside, &caller, &target, reason.clone()).await {
+    match joined {
         Ok(Some(joined)) => return Ok(joined),
         Ok(None) => {}
         Err(no) if is_forbidden(&no) => {

@@ -451,6 +451,7 @@ fn federation() -> Vec<Sample> {
         sample(&TURNS, 1, (Room(A), Seq(B)), turn),
         sample(&GAPS, 1, (Room(A), text("$e")), Event(B)),
         sample(&PARTIAL, 1, (Room(A),), partial),
+        sample(&COMPLETED, 1, (Room(A),), Seq(B)),
         sample(&JUDGED, 1, (Event(A),), judged(Why::AuthEvents)),
         sample(&JUDGED, 2, (Event(A),), judged(Why::Policy)),
         sample(&STAGED, 1, (Room(A), server(), B), staged),
