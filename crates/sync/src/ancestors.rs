@@ -1,7 +1,7 @@
 //! What came before events in a room's graph, for servers that miss it (spec: Server-Server API, "Backfilling and retrieving
 //! missing events", "Retrieving events").
 //!
-//! What the asking server may not see is given redacted, see [`ServerGate`]. Rejected events are passed over, not given.
+//! What the asking server may not have whole is given redacted, see [`ServerGate::takes`]. Rejected events are passed over, not given.
 
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 
@@ -149,7 +149,7 @@ pub fn is_rejected(view: &View, event: Event) -> Reply<bool> {
 }
 
 fn show(gate: &ServerGate<'_>, wire: &Wire, stored: &Stored, rest: &str) -> Reply<String> {
-    if gate.sees(stored)? { wire.whole(stored, rest) } else { wire.pruned(stored, rest) }
+    if gate.takes(stored)? { wire.whole(stored, rest) } else { wire.pruned(stored, rest) }
 }
 
 struct Walk<'a> {

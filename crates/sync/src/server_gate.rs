@@ -114,6 +114,17 @@ impl<'a> ServerGate<'a> {
         Ok(visible(&Visibility { history, presence, joined_later }))
     }
 
+    /// May the server be given the event whole where it asks for what came before others? What it sees; and in a room in which it
+    /// is, all state: servers tell each other that in any case (`GET /state`, auth chains), and who has an event of the
+    /// state without its content judges by other rules than everyone else, and shows people without their names.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub fn takes(&self, stored: &Stored) -> Reply<bool> {
+        let of_room = stored.row.room == self.room;
+        Ok(of_room && self.present && stored.row.state_key.is_some() || self.sees(stored)?)
+    }
+
     /// Did the sender want to be forgotten? Then only servers that were there when it was sent go on seeing it (spec:
     /// Client-Server API, `POST /account/deactivate`).
     fn is_erased(&self, sender: User) -> Reply<bool> {

@@ -54,12 +54,15 @@ impl Scene {
     }
 
     fn history(&self, value: &'static str) {
+        self.set("m.room.history_visibility", json!({"history_visibility": value}));
+    }
+
+    fn set(&self, kind: &'static str, content: Value) -> OwnedEventId {
         let (user, (_, id)) = (self.world.users[OWNER].0, self.room());
         let set = self.world.store.write_here(move |tx| {
-            let content = to_raw_value(&json!({"history_visibility": value})).unwrap();
-            rooms::state::put(tx, user, &id, "m.room.history_visibility", "", &content)
+            rooms::state::put(tx, user, &id, kind, "", &to_raw_value(&content).unwrap())
         });
-        set.unwrap();
+        set.unwrap().value
     }
 
     /// A user of the other server joins, or leaves.
@@ -158,6 +161,17 @@ fn shared_history_is_whole_for_a_server_that_came_later() {
     scene.passes(bob(), true);
     assert_eq!(scene.told(&shared), "shared");
     assert_eq!(scene.told(&closed), "redacted");
+}
+
+#[test]
+fn state_is_whole_for_a_server_in_the_room_whenever_it_was_set() {
+    let mut scene = Scene::new();
+    scene.history("joined");
+    let topic = scene.set("m.room.topic", json!({"topic": "before"}));
+    let said = scene.say("before");
+    scene.passes(bob(), true);
+    assert_eq!(scene.told(&said), "redacted");
+    assert_eq!(scene.backfill(&topic, 1)[0]["content"], json!({"topic": "before"}));
 }
 
 #[test]

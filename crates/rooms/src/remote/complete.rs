@@ -10,7 +10,7 @@ use store::{
     state,
 };
 
-use super::{again::Again, states};
+use super::{again::Again, parting, states};
 use crate::{authority, member_rows};
 
 /// Events since the join that are put right: a room is completed within minutes.
@@ -40,7 +40,9 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
         again.judge(tx, end)?;
     }
     let was = head.state;
-    let mut ends = Ends { room, events: Vec::new(), state: full };
+    let join = event::load(tx, partial.join)?;
+    let left = parting::unheard(tx, room, from, full, join.row.state_key.as_deref())?;
+    let mut ends = Ends { room, events: left.into_iter().collect(), state: full };
     for ((_, at), event) in rows {
         let before = ends.state;
         if again.counts(tx, event)? {

@@ -1,10 +1,10 @@
 //! Coming into a room that is elsewhere.
 
-use base::{Error, Event, Reply, Room, User};
+use base::{Error, Event, Reply, Room, Seq, User};
 use protocol::Pdu;
 use store::{
     Tx, event, log, room,
-    schema::{ENTERED, GAPS, HEADS, Head, PARTIAL, Partial},
+    schema::{ENTERED, GAPS, HEADS, Head, PARTIAL, Partial, Turn},
     state::{self, Root},
     user,
 };
@@ -12,7 +12,7 @@ use store::{
 use super::{
     judge::{self, Case},
     learn::must_find,
-    states,
+    parting, states,
 };
 use crate::{
     member_rows::{self, Change, Said, Shown},
@@ -63,6 +63,14 @@ pub fn enter(
     let was = room::head(tx, room)?;
     let (old, mut head) = (was.state, Head { extremities: vec![event], depth: join.depth, ..was });
     head.state = after;
+    // Where members are missing, that is looked for when they are here.
+    if partial.is_none()
+        && let Some(left) = parting::unheard(tx, room, Seq::MAX, root, Some(key))?
+    {
+        head.extremities.insert(0, left);
+        let roots = vec![event::load(tx, left)?.row.after, after];
+        head.state = states::resolved(tx, room, roots)?;
+    }
     let others = follow(tx, room, &mut head, old, event, join)?;
     standing.joined = head.joined;
     record::keep(tx, room, event, true, &standing)?;
@@ -72,7 +80,9 @@ pub fn enter(
     tx.put(&HEADS, (room,), &head);
     tx.put(&ENTERED, (room,), &event);
     tx.leap();
-    record::show(tx, room, event, &standing, Some(sender), None)?;
+    let turned = head.state != after;
+    let turn = turned.then_some(Turn { before: root, after: head.state });
+    record::show(tx, room, event, &standing, Some(sender), turn)?;
     tx.announce(log::Entry::State { room, target: None });
     for other in others {
         let id = user::id(tx, other)?;
@@ -103,6 +113,8 @@ fn follow(
     let change = Change::read(join).ok_or_else(|| Error::fault("a join that is none"))?;
     let sender = must_find(tx, &join.event_id).and_then(|e| event::load(tx, e))?.row.sender;
     let said = Said { event, sender, sender_id: &join.sender, content: join.content.get() };
-    member_rows::apply(tx, room, head, Shown::Of(now), &change, &said)?;
+    if state::get(tx, now, "m.room.member", change.target.as_str())? == Some(event) {
+        member_rows::apply(tx, room, head, Shown::Of(now), &change, &said)?;
+    }
     Ok(others)
 }

@@ -8,6 +8,7 @@ mod enter;
 mod heard;
 mod judge;
 mod learn;
+mod parting;
 mod past;
 mod receive;
 mod states;

@@ -57,6 +57,15 @@ fn tx_version(create: &Pdu) -> RoomVersionId {
     RoomVersionId::try_from(content["room_version"].as_str().unwrap()).unwrap()
 }
 
+fn state_before(world: &World, pdu: &Pdu) -> Vec<OwnedEventId> {
+    let stored = world.event(&pdu.event_id);
+    let state = world.read(|view| {
+        let state = state::list(view, stored.row.before, Part::All)?;
+        state.into_iter().map(|event| Ok(event::load(view, event)?.id.clone())).collect()
+    });
+    state.unwrap()
+}
+
 /// `before` happens on one server; then two more come in, of which the last is not told of the members until `since` is over.
 /// `None`: they cannot come in.
 fn completed(version: &str, before: &[Deed], since: &[(usize, Deed)]) -> Option<Three> {
@@ -68,12 +77,7 @@ fn completed(version: &str, before: &[Deed], since: &[(usize, Deed)]) -> Option<
     let _ = three.worlds[0].leave(last, &three.id);
     three.worlds[0].join(last, &three.id).ok()?;
     let events = pdus(&three.worlds[0], &three.id);
-    let join = three.worlds[0].event(&events[events.len() - 1].event_id);
-    let state = three.worlds[0].read(|view| {
-        let state = state::list(view, join.row.before, Part::All)?;
-        state.into_iter().map(|event| Ok(event::load(view, event)?.id.clone())).collect()
-    });
-    let state: Vec<OwnedEventId> = state.unwrap();
+    let state = state_before(&three.worlds[0], &events[events.len() - 1]);
     three.all = events.iter().map(|pdu| (pdu.event_id.clone(), pdu.clone())).collect();
     three.known = vec![three.all.keys().cloned().collect(); 3];
     let mut all = Vec::new();
@@ -114,5 +118,26 @@ proptest! {
         if let Some(mut three) = completed("11", &before, &since) {
             three.come_together();
         }
+    }
+}
+
+#[test]
+fn who_left_stays_out_when_their_server_comes_in_by_one_that_has_not_heard_of_it() {
+    for part in [false, true] {
+        let mut three = Three::new("11");
+        three.act(1, &Deed::Leave(1));
+        three.act(0, &Deed::Leave(3));
+        three.act(0, &Deed::Join(3));
+        let events = pdus(&three.worlds[0], &three.id);
+        let state = state_before(&three.worlds[0], &events[events.len() - 1]);
+        let world = &three.worlds[1];
+        let (room, all) = enters(world, &events, &state, part);
+        if part {
+            world.write(move |tx| complete(tx, room, &all)).unwrap();
+        }
+        assert_eq!(world.standing(three.users[1][1], &three.id), Some(Standing::Leave), "{part}");
+        assert!(three.speaks(1, 3));
+        let said = pdus(&three.worlds[1], &three.id).pop().unwrap();
+        assert_eq!(said.prev_events.len(), 2, "the others hear of it: {said:?}");
     }
 }
