@@ -41,7 +41,7 @@ pub(crate) fn is_in(server: &Server, id: &str) -> Reply<bool> {
     server.store().map_or(Ok(false), |store| Ok(resident(&store, id)?.is_some()))
 }
 
-/// What is broken between these servers. Of `settled` rooms they are to have the same state.
+/// What is broken between these servers. Of `settled` rooms they are to have the same state, and the same events.
 pub(crate) fn check(
     servers: &[Arc<Server>],
     rooms: &[String],
@@ -88,7 +88,7 @@ fn of_room(stores: &[Store], id: &str, settled: bool) -> Reply<Vec<String>> {
         let timeline = store.read_here(|view| promises::timeline(view, id))?;
         let Some(timeline) = timeline else { continue };
         for other in stores.iter().filter(|other| other.server_name() != store.server_name()) {
-            broken.extend(between(stores, (store, other), id, &timeline)?);
+            broken.extend(between(stores, (store, other), id, &timeline, settled)?);
         }
     }
     Ok(broken)
@@ -100,6 +100,7 @@ fn between(
     (from, to): (&Store, &Store),
     id: &str,
     timeline: &Timeline,
+    settled: bool,
 ) -> Reply<Vec<String>> {
     let mut broken = Vec::new();
     let is_there = resident(to, id)?.is_some();
@@ -139,7 +140,8 @@ fn between(
             missing.clear();
         }
         let (name, other) = (from.server_name(), to.server_name());
-        if own && stayed && before.joined && has.is_none() {
+        // Of what nobody refers to whom it hears, it cannot know.
+        if own && settled && stayed && before.joined && has.is_none() {
             missing.push(format!("{event_id} of {name} never came to {other}"));
         }
         // What was kept from it comes without its content, where events that it may have build on it.

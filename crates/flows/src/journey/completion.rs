@@ -190,7 +190,7 @@ impl Journeys {
         let missing = arrival::missing(&self.0.store, all).await?;
         if !missing.is_empty() {
             let (told, failed) = match missing.len() {
-                ..=SINGLE_MAX => self.one_by_one(server, missing).await,
+                ..=SINGLE_MAX => self.one_by_one(server, missing, whole).await,
                 _ => (all_of_it(self, server, at, &id).await?, None),
             };
             let awaited = into.learn(told).await?.awaited;
@@ -210,11 +210,13 @@ impl Journeys {
         Ok(before)
     }
 
-    /// Events by their ids, as far as they come, and why some did not that may come later.
+    /// Events by their ids, as far as they come, and why some did not that may come later. `whole`: refused ones, too, as a
+    /// server that names an event has it, but may have put this one out of the room meanwhile.
     pub(super) async fn one_by_one(
         &self,
         server: &OwnedServerName,
         ids: Vec<OwnedEventId>,
+        whole: bool,
     ) -> (Vec<Told>, Option<Unanswered>) {
         let fetched = stream::iter(ids).map(|id| async move {
             let ask = get_event::v1::Request::new(id);
@@ -228,7 +230,7 @@ impl Journeys {
         for answer in fetched {
             match answer {
                 Ok(answer) => raw.push(answer.pdu),
-                Err(why) if why.is_passing() => failed = Some(why),
+                Err(why) if whole || why.is_passing() => failed = Some(why),
                 Err(_) => {}
             }
         }

@@ -255,7 +255,7 @@ impl Journeys {
         let mut missing = arrival::missing(&self.0.store, named).await?;
         missing.truncate(AUTH_MAX);
         if !missing.is_empty() {
-            let (told, _) = self.one_by_one(server, missing).await;
+            let (told, _) = self.one_by_one(server, missing, false).await;
             into.learn(told).await?;
         }
         Ok(())
