@@ -6,10 +6,10 @@ use sim::Plan;
 
 #[test]
 fn two_servers_agree_when_everything_has_calmed_down() {
-    seeds::hold("two servers", 10, 0, &Plan::together(2));
+    seeds::hold("two servers", 100, 4, &Plan::together(2));
 }
 
 #[test]
 fn three_servers_agree_when_everything_has_calmed_down() {
-    seeds::hold("three servers", 4, 0, &Plan::together(3));
+    seeds::hold("three servers", 40, 2, &Plan::together(3));
 }
