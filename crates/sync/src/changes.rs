@@ -20,17 +20,37 @@ pub(crate) struct Changes {
     pub(crate) signed: BTreeSet<User>,
     /// Memberships that may have changed, in rooms that the caller is in, and the caller's own in any room.
     pub(crate) moved: BTreeSet<(Room, User)>,
-    /// Rooms of whose state something changed without an event that tells it.
-    restated: BTreeSet<Room>,
-    /// Rooms in which the caller's membership changed otherwise than by an event that came: by what the state of the room was
-    /// found to be.
-    shifted: BTreeSet<Room>,
+    /// What changed without an event that tells it.
+    silent: Silent,
     /// Rooms with threads to which the user subscribed, or from which they unsubscribed: counts may differ.
     pub(crate) recounted: BTreeSet<Room>,
     /// Users who came into a room of the caller's, or changed their profile.
     pub(crate) met: BTreeSet<User>,
     /// The caller came into a room.
     pub(crate) entered: bool,
+}
+
+/// What of the state of rooms was found to be otherwise, not by an event that came.
+#[derive(Default)]
+struct Silent {
+    /// Rooms in which it is not the caller's membership alone.
+    restated: BTreeSet<Room>,
+    /// Rooms in which the caller's membership is another.
+    shifted: BTreeSet<Room>,
+}
+
+impl Silent {
+    fn note(&mut self, entry: &Entry, me: User) {
+        match entry {
+            Entry::State { room, target: None } => {
+                self.restated.insert(*room);
+            }
+            Entry::State { room, target } if *target == Some(me) => {
+                self.shifted.insert(*room);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Changes {
@@ -52,18 +72,10 @@ impl Changes {
         let mut account_data: BTreeMap<Room, BTreeSet<String>> = BTreeMap::new();
         let mut devices = BTreeSet::new();
         let (mut signed, mut moved) = (BTreeSet::new(), BTreeSet::new());
-        let (mut restated, mut shifted) = (BTreeSet::new(), BTreeSet::new());
+        let mut silent = Silent::default();
         let (mut recounted, mut met, mut entered) = (BTreeSet::new(), BTreeSet::new(), false);
         for (_, entry) in view.log(since, view.head(), scan_max)? {
-            match &entry {
-                Entry::State { room, target: None } => {
-                    restated.insert(*room);
-                }
-                Entry::State { room, target } if *target == Some(me) => {
-                    shifted.insert(*room);
-                }
-                _ => {}
-            }
+            silent.note(&entry, me);
             match entry {
                 Entry::Event { room, target, .. } | Entry::State { room, target }
                     if in_room(&room) || target == Some(me) =>
@@ -99,7 +111,6 @@ impl Changes {
                 _ => {}
             }
         }
-
         Ok(Changes {
             rooms: Some(rooms),
             receipts: Some(receipts),
@@ -107,8 +118,7 @@ impl Changes {
             devices,
             signed,
             moved,
-            restated,
-            shifted,
+            silent,
             recounted,
             met,
             entered,
@@ -117,7 +127,7 @@ impl Changes {
 
     /// May all of a room's state have come to light? "Yes" may be wrong.
     pub(crate) fn may_be_completed(&self, room: Room) -> bool {
-        self.rooms.is_none() || self.restated.contains(&room)
+        self.rooms.is_none() || self.silent.restated.contains(&room)
     }
 
     /// May the membership of a user have changed? "Yes" may be wrong.
@@ -127,7 +137,7 @@ impl Changes {
 
     /// Did the caller's membership change otherwise than by an event that came? `None`: unknown.
     pub(crate) fn has_shifted(&self, room: Room) -> Option<bool> {
-        self.rooms.as_ref().map(|_| self.shifted.contains(&room))
+        self.rooms.as_ref().map(|_| self.silent.shifted.contains(&room))
     }
 
     /// Rooms to look at; `None`: all.

@@ -3,6 +3,8 @@
 //! What has happened since is judged once more: part of the state allowed what all of it may forbid, and the ends of a fork
 //! come to something else.
 
+use std::collections::HashSet;
+
 use base::{Error, Event, Reply, Room, Seq};
 use store::{
     Direction, Tx, event, log, room,
@@ -43,9 +45,10 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
     let join = event::load(tx, partial.join)?;
     let left = parting::unheard(tx, room, from, full, join.row.state_key.as_deref())?;
     let mut ends = Ends { room, events: left.into_iter().collect(), state: full };
+    let told = told(tx, &again, &rows, &head.extremities)?;
     for ((_, at), event) in rows {
         let before = ends.state;
-        if again.counts(tx, event)? {
+        if again.counts(tx, event)? && told.contains(&event) {
             ends.follow(tx, event)?;
         }
         turn(tx, (room, at), event, Turn { before, after: ends.state })?;
@@ -63,6 +66,25 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
         }
     }
     Ok(())
+}
+
+/// Those of the events that led up to the ends, or would have without what is rejected. The others were put into the past of the room:
+/// the state now does not come from them.
+fn told(
+    tx: &Tx,
+    again: &Again,
+    rows: &[((Room, Seq), Event)],
+    ends: &[Event],
+) -> Reply<HashSet<Event>> {
+    let mut told: HashSet<Event> = ends.iter().copied().collect();
+    for (_, event) in rows.iter().rev() {
+        if told.contains(event) || !again.counts(tx, *event)? {
+            for id in authority::pdu(tx, *event)?.prev_events {
+                told.extend(event::find(tx, &id)?);
+            }
+        }
+    }
+    Ok(told)
 }
 
 /// The ends of the graph as events come, and the state that they come to.

@@ -90,13 +90,19 @@ pub fn enter(
             tx.announce(log::Entry::State { room, target: Some(other) });
         }
     }
+    note_gaps(tx, room, join, event)?;
+    Ok(event)
+}
+
+/// What the join follows and is not here.
+fn note_gaps(tx: &mut Tx, room: Room, join: &Pdu, event: Event) -> Reply<()> {
     for id in &join.prev_events {
         let here = event::find(tx, id)?.map(|event| event::load(tx, event)).transpose()?;
         if here.is_none_or(|stored| event::is_outlier(&stored.row)) {
             tx.put(&GAPS, (room, id.as_str().to_owned()), &event);
         }
     }
-    Ok(event)
+    Ok(())
 }
 
 /// The membership rows of everyone. Returns whose changed beside that of who joins.

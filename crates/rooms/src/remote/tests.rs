@@ -360,7 +360,7 @@ fn what_was_only_told_authorises_nothing_before_it_was_learned() {
     other.write(move |tx| told(tx, at, &said, None)).unwrap();
 
     let Outcome::Missing(missing) = receives(&other, room, join) else { panic!("not missed") };
-    assert_eq!(missing.auth, [invite.event_id.clone()]);
+    assert_eq!(missing.auth, std::slice::from_ref(&invite.event_id));
     let (said, at) = (invite.clone(), room);
     let learned = other.write(move |tx| learn(tx, at, std::slice::from_ref(&said))).unwrap();
     assert!(matches!(learned[..], [Outcome::Accepted(_)]));

@@ -1,7 +1,7 @@
 //! A server that came into a room without being told of its members holds, once it was, what it would hold had it been told
 //! of them at first: whatever it let happen meanwhile.
 
-use store::schema::Partial;
+use store::schema::{PARTIAL, Partial};
 
 use super::*;
 
@@ -105,6 +105,38 @@ fn what_a_banned_user_was_allowed_meanwhile_counts_for_nothing_afterwards() {
     assert_eq!(world.standing(users[1], &three.id), Some(Standing::Ban));
     assert_eq!(world.content(&three.id, "m.room.topic", "").unwrap()["topic"], 7);
     assert!(world.send(users[1], &three.id, "m.room.message", json!({})).is_err());
+}
+
+fn ends(world: &World, id: &OwnedRoomId) -> Vec<Event> {
+    world.read(|view| Ok(room::head(view, world.room(id))?.extremities)).unwrap()
+}
+
+#[test]
+fn what_was_put_into_the_past_is_no_end_of_the_room() {
+    let mut three = completed("11", &[], &[]).unwrap();
+    for _ in 0..3 {
+        three.act(0, &Deed::Say(0));
+    }
+    let all = pdus(&three.worlds[0], &three.id);
+    let (world, room) = (&three.worlds[2], three.rooms[2]);
+    let join = ends(world, &three.id)[0];
+    let (levels, second, third) = (&all[2], &all[all.len() - 2], all[all.len() - 1].clone());
+    let (last, past) = (third.event_id.clone(), vec![second.clone(), levels.clone()]);
+    let told = world.write(move |tx| {
+        let told = state::list(tx, room::head(tx, room)?.state, Part::All)?;
+        let partial = Partial { join, servers: BTreeSet::new(), via: String::new() };
+        tx.put(&PARTIAL, (room,), &partial);
+        receive_at(tx, room, &third, &told)?;
+        Ok(told)
+    });
+    let told = told.unwrap();
+    let placed = world.write(move |tx| {
+        let placed = look_back(tx, room, &past, &told)?;
+        complete(tx, room, &told)?;
+        Ok(placed)
+    });
+    assert_eq!(placed, Ok(2));
+    assert_eq!(ends(world, &three.id), [join, world.number(&last)]);
 }
 
 proptest! {
