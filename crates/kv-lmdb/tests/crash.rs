@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::Mutex,
 };
 
 use kv::{Batch, Direction, Engine, Row, Snapshot, Tree, Verdict, position};
@@ -141,7 +142,11 @@ fn look(dir: &Path, acks: &[Ack]) {
     }
 }
 
+/// One at a time: between fork and exec, the child of one has the lock on the store of the other, too.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn survives(relaxed: bool, kills: u64) {
+    let _turn = TURN.lock().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut dice = u64::from(std::process::id());
     let mut acks = Vec::new();
