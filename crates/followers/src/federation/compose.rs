@@ -117,7 +117,7 @@ pub(super) fn from_log(view: &View, server: &str, from: Seq) -> Reply<Parcel> {
 }
 
 /// Is this for the server still? It may have come into the room long after, or back into it.
-fn may_see<'a>(
+fn is_for_it<'a>(
     view: &'a View,
     gates: &mut HashMap<Room, ServerGate<'a>>,
     server: &'a ServerName,
