@@ -135,7 +135,9 @@ class Wire:
             try:
                 connection.endheaders(body)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # a server may answer before it has read a body that is too large; look for the answer
+                # A server may answer before it has read a body that is too large: look for the answer, if it was reached.
+                if connection.sock is None:
+                    raise
             answer = connection.getresponse()
             content = answer.read()
         except BaseException:

@@ -13,9 +13,11 @@ use super::{KIND_BYTES_MAX, MESSAGES_MAX, event, reached};
 
 /// The id of a message from elsewhere, bytes.
 const MESSAGE_ID_BYTES_MAX: usize = 255;
-/// Messages of one server that are remembered, so that none is delivered twice: it repeats a transaction until that is
-/// acknowledged, with some hundred messages at most.
-const HEARD_MAX: u64 = 4_096;
+/// Messages of one server are remembered, so that none is delivered twice: it repeats a transaction until that is
+/// acknowledged, with some hundred messages at most. They lie in so many places, by the hash of their ids,
+const HEARD_PLACES: u64 = 1_024;
+/// with so many of the newest in each: those of one transaction do not drive each other out.
+const HEARD_EACH: usize = 16;
 
 /// By receiver, by device: content as JSON text.
 type ByUser = BTreeMap<String, BTreeMap<String, String>>;
@@ -78,11 +80,14 @@ pub fn receive(tx: &mut Tx, origin: &str, incoming: &Incoming) -> Reply<()> {
     }
     let hash = blake3::hash(message_id.as_bytes());
     let first = hash.as_bytes().first_chunk::<8>().copied().unwrap_or_default();
-    let place = (origin.to_owned(), u64::from_be_bytes(first) % HEARD_MAX);
-    if tx.get(&HEARD, place.clone())?.is_some_and(|heard| heard == *message_id) {
+    let place = (origin.to_owned(), u64::from_be_bytes(first) % HEARD_PLACES);
+    let mut heard = tx.get(&HEARD, place.clone())?.unwrap_or_default();
+    if heard.ids.contains(message_id) {
         return Ok(());
     }
-    tx.put(&HEARD, place, message_id);
+    heard.ids.push(message_id.clone());
+    heard.ids.drain(..heard.ids.len().saturating_sub(HEARD_EACH));
+    tx.put(&HEARD, place, &heard);
     let mut left = MESSAGES_MAX;
     for (receiver, by_device) in messages {
         let Ok(id) = <&UserId>::try_from(receiver.as_str()) else { continue };

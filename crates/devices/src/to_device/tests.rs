@@ -179,6 +179,24 @@ fn what_is_for_users_of_another_server_waits_for_it_once_and_together() {
 }
 
 #[test]
+fn a_transaction_that_comes_twice_delivers_each_of_its_messages_once() {
+    let store = open();
+    let bob = user(&store, "bob", &["B"]);
+    for _ in 0..2 {
+        for id in 0..200 {
+            let incoming: Incoming = serde_json::from_value(json!({
+                "sender": "@eve:c.org", "type": "m.x", "message_id": format!("{id}"),
+                "messages": { "@bob:x.org": { "B": { "n": id } } },
+            }))
+            .unwrap();
+            store.write_here(move |tx| receive(tx, "c.org", &incoming)).unwrap();
+        }
+    }
+    let kept = store.read_here(|view| inbox::read(view, bob, "B", Seq::ZERO, 999)).unwrap();
+    assert_eq!(kept.len(), 200);
+}
+
+#[test]
 fn a_message_of_another_server_is_delivered_once_and_only_in_the_name_of_its_users() {
     let store = open();
     let bob = user(&store, "bob", &["B1", "B2"]);

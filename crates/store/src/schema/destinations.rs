@@ -24,10 +24,17 @@ pub static DEVICE_CHANGES: Keyspace<(User, Seq), String> =
 /// Events of users of other servers that this server tells the others of, because it let them in.
 pub static SPOKEN_FOR: Keyspace<(Event,), ()> =
     Keyspace::new(EVENT_TREE, 118, "spoken_for", Owned::Nobody);
-/// Messages for devices that came from a server lately: server, place by hash → its `message_id`. A newer one takes the
-/// place of an older one of the same hash.
-pub static HEARD: Keyspace<(String, u64), String> =
-    Keyspace::new(MISC_TREE, 119, "heard", Owned::Each);
+/// Messages for devices that came from a server lately: server, place by hash → the `message_id`s of the last few there, the
+/// newest last.
+pub static HEARD: Keyspace<(String, u64), Heard> =
+    Keyspace::new(MISC_TREE, 120, "heard_lately", Owned::Each);
+
+/// See [`HEARD`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The newest last.
+    pub ids: Vec<String>,
+}
 
 /// See [`DESTINATIONS`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,4 +71,4 @@ pub struct Parcel {
     pub messages: Vec<Seq>,
 }
 
-stored!(Destination);
+stored!(Destination, Heard);

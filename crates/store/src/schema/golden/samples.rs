@@ -486,7 +486,7 @@ fn destinations() -> Vec<Sample> {
         sample(&OUTBOX, 1, (server(), Seq(B)), text("{}")),
         sample(&DEVICE_CHANGES, 1, (User(A), Seq(B)), text("DEV")),
         sample(&SPOKEN_FOR, 1, (Event(A),), ()),
-        sample(&HEARD, 1, (server(), B), text("m1")),
+        sample(&HEARD, 1, (server(), B), Heard { ids: vec![text("m1")] }),
         sample(&DAYS, 1, (20_000,), Seq(A)),
     ]
 }
