@@ -2,7 +2,8 @@
 //!
 //! Writers of one room queue in a **lane** instead of colliding. When a lane is free it takes everything that waits in
 //! it and runs it in one transaction, each job behind a savepoint: a hot room shares its commits, and its event
-//! graph stays linear.
+//! graph stays linear. What a job writes under its position in the log those behind it in the transaction do not see: a job that
+//! reads such rows asks to be the first of one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -44,6 +45,8 @@ const COLLIDERS: Lane = Lane(u64::MAX);
 /// A queued transaction: `run` says whether its writes are to be kept, `done` is told the outcome, once.
 pub(crate) struct Job {
     pub(crate) tenant: Tenant,
+    /// It reads rows under positions of the log: it cannot share a transaction with jobs before it, whose positions are not known yet.
+    pub(crate) first: bool,
     pub(crate) run: Box<dyn FnMut(&mut Tx) -> bool + Send>,
     pub(crate) done: Box<dyn FnOnce(Result<Seq, Fault>) + Send>,
 }
@@ -84,8 +87,9 @@ fn drive(shared: &Arc<Shared>, tenant: Tenant, lane: Lane) -> base::Reply<()> {
                 waiting.remove(&(tenant, lane));
                 return;
             }
-            let many = queue.len().min(LANE_BATCH_MAX);
-            queue.drain(..many).collect()
+            let most = queue.len().min(LANE_BATCH_MAX);
+            let many = queue.iter().take(most).skip(1).position(|job| job.first);
+            queue.drain(..many.map_or(most, |behind| behind + 1)).collect()
         };
         attempt(&for_pool, tenant, Some(lane), jobs, 0);
     }));

@@ -292,12 +292,35 @@ impl Store {
         lane: Option<Lane>,
         f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
     ) -> Reply<Written<T>> {
+        self.write_as(lane, false, f).await
+    }
+
+    /// The same, in a lane, for what reads rows that are kept under positions of the log (timelines, the order of events): of
+    /// writers that share its transaction it would not see those, so it shares none with writers before it.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_first<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+    ) -> Reply<Written<T>> {
+        self.write_as(Some(lane), true, f).await
+    }
+
+    async fn write_as<T: Send + 'static>(
+        &self,
+        lane: Option<Lane>,
+        first: bool,
+        f: impl FnMut(&mut Tx) -> Reply<T> + Send + 'static,
+    ) -> Reply<Written<T>> {
         let witness = self.shared.witness.read().clone();
         let work = Work::new(f, witness.is_some());
         let mut rounds = Rounds::default();
         loop {
             let (tell, told) = oneshot::channel();
-            self.submit(lane, work.clone(), Box::new(move |outcome| drop(tell.send(outcome))))?;
+            let done = Box::new(move |outcome| drop(tell.send(outcome)));
+            self.submit((lane, first), work.clone(), done)?;
             let outcome = told.await;
             let outcome =
                 outcome.unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
@@ -315,12 +338,12 @@ impl Store {
 
     fn submit<T: Send + 'static, F: FnMut(&mut Tx) -> Reply<T> + Send + 'static>(
         &self,
-        lane: Option<Lane>,
+        (lane, first): (Option<Lane>, bool),
         work: Arc<Mutex<Work<F, T>>>,
         done: Box<dyn FnOnce(Result<Seq, Fault>) + Send>,
     ) -> Reply<()> {
         let run = Box::new(move |tx: &mut Tx| work.lock().run(tx));
-        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, run, done })
+        lane::submit(&self.shared, lane, lane::Job { tenant: self.tenant, first, run, done })
     }
 
     /// Whom transactions ask for what they cannot know; see [`witness`]. Without one, they are told that nobody can be asked.
@@ -340,7 +363,11 @@ impl Store {
     ) -> Reply<Written<T>> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let work = Work::new(f, false);
-        self.submit(None, work.clone(), Box::new(move |outcome| drop(tell.send(outcome))))?;
+        self.submit(
+            (None, false),
+            work.clone(),
+            Box::new(move |outcome| drop(tell.send(outcome))),
+        )?;
         let outcome =
             told.recv().unwrap_or_else(|_| Err(Fault("a transaction was dropped".into())));
         settle(outcome, &work)

@@ -171,7 +171,43 @@ async fn in_a_lane_a_refused_job_leaves_its_neighbours_alone() {
     assert_eq!(head.depth, 7);
 }
 
-fn futures_poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_to_be_first_sees_what_others_in_the_lane_wrote_under_their_positions() {
+    let store = store();
+    let gate = Arc::new(Barrier::new(2));
+    let hold = gate.clone();
+    let held = AtomicUsize::new(0);
+    let mut opener = Box::pin(store.write(Some(Lane(1)), move |tx| {
+        if held.fetch_add(1, SeqCst) == 0 {
+            hold.wait();
+        }
+        send(tx, 1)
+    }));
+    assert!(futures_poll_once(opener.as_mut()).is_none());
+    let count = |tx: &mut crate::Tx| {
+        let seen = tx.under::<_, (Room, Seq), Event>(&TIMELINE, (Room(1),), 100)?.len();
+        send(tx, 1).map(|_| seen)
+    };
+    let mut jobs = Vec::new();
+    for n in 0..9 {
+        let mut job: std::pin::Pin<Box<dyn Future<Output = _>>> = match n % 3 {
+            2 => Box::pin(store.write_first(Lane(1), count)),
+            _ => Box::pin(store.write(Some(Lane(1)), count)),
+        };
+        assert!(futures_poll_once(job.as_mut()).is_none());
+        jobs.push(job);
+    }
+    tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+    opener.await.unwrap();
+    let mut seen = Vec::new();
+    for job in jobs {
+        seen.push(job.await.unwrap().value);
+    }
+    // The first two may share the opener's transaction. Each that asks begins one, and two more share it.
+    assert_eq!(seen[2..], [3, 3, 3, 6, 6, 6, 9]);
+}
+
+fn futures_poll_once<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     let waker = std::task::Waker::noop();
     match future.poll(&mut std::task::Context::from_waker(waker)) {
         std::task::Poll::Ready(out) => Some(out),

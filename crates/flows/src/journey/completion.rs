@@ -157,7 +157,7 @@ impl Journeys {
     ) -> Result<(), Setback> {
         let before = self.state_before(&server, into, join, whole).await?;
         let (room, lane, join) = (into.room, Lane::of_room(into.id.as_str()), join.clone());
-        let write = self.0.store.write(Some(lane), move |tx| {
+        let write = self.0.store.write_first(lane, move |tx| {
             let partial = tx.get(&PARTIAL, (room,))?;
             // Meanwhile this server may have left, and come in again by another join.
             match partial {

@@ -168,8 +168,8 @@ impl Journeys {
             via,
         });
         let is_partial = partial.is_some();
-        let lane = Some(Lane::of_room(into.id.as_str()));
-        let entered = self.0.store.write(lane, move |tx| {
+        let lane = Lane::of_room(into.id.as_str());
+        let entered = self.0.store.write_first(lane, move |tx| {
             if store::room::is_resident(tx, room)? {
                 // Somebody of this server is here, and had nobody who could let this user in.
                 return match remote::receive(tx, room, &join)? {

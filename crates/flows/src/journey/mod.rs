@@ -83,7 +83,7 @@ struct Inner {
     egress: Egress,
     /// Places for files that are fetched: each is in memory.
     fetches: Semaphore,
-    /// Rooms of whose past nobody could tell more, and when that was.
+    /// Rooms of whose past nobody could tell more, and when to ask again.
     dry: Cache<OwnedRoomId, Instant>,
 }
 

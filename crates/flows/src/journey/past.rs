@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -46,6 +47,8 @@ const WAIT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(8);
 /// How long a room is left alone in which nobody had anything.
 const DRY: Duration = Duration::from_secs(60);
+/// And where some who may have it could not be reached: that is asked of their health, which costs nothing.
+const DRY_AWAY: Duration = Duration::from_secs(1);
 /// Auth events that are asked for one by one.
 const AUTH_MAX: usize = 50;
 
@@ -109,7 +112,7 @@ impl Journeys {
     /// # Errors
     /// Faults.
     pub async fn look_back(&self, room: &RoomId, missing: Vec<OwnedEventId>) -> Reply<bool> {
-        if self.0.dry.get(room).is_some_and(|since| since.elapsed() < DRY) {
+        if self.0.dry.get(room).is_some_and(|until| Instant::now() < until) {
             return Ok(false);
         }
         let (journey, id) = (self.clone(), room.to_owned());
@@ -120,12 +123,20 @@ impl Journeys {
     async fn fetch_past(&self, id: OwnedRoomId, missing: Vec<OwnedEventId>) -> Reply<bool> {
         let _turn = self.0.rooms.take(&format!("past {id}")).await;
         let Some(past) = self.past_of(id.clone(), missing).await? else { return Ok(true) };
-        let servers = past.servers.clone();
-        match self.try_each(servers, |server| self.past_from(server, &past)).await {
+        let (servers, away) = (past.servers.clone(), AtomicBool::new(false));
+        let ask = async |server| {
+            let told = self.past_from(server, &past).await;
+            if told.as_ref().is_err_and(Setback::is_away) {
+                away.store(true, Ordering::Relaxed);
+            }
+            told
+        };
+        match self.try_each(servers, ask).await {
             Ok(placed) => Ok(placed > 0),
             Err(no) => {
                 tracing::info!(room = %id, %no, "nobody tells the past of a room");
-                self.0.dry.insert(id, Instant::now());
+                let pause = if away.into_inner() { DRY_AWAY } else { DRY };
+                self.0.dry.insert(id, Instant::now() + pause);
                 Ok(false)
             }
         }
@@ -235,7 +246,7 @@ impl Journeys {
         self.learn_auth(&server, into, &pdus).await?;
         let (room, lane) = (into.room, Lane::of_room(into.id.as_str()));
         let placed =
-            self.0.store.write(Some(lane), move |tx| remote::look_back(tx, room, &pdus, &before));
+            self.0.store.write_first(lane, move |tx| remote::look_back(tx, room, &pdus, &before));
         match placed.await?.value {
             0 => Err(Setback::nonsense("nothing of what it told has a place here")),
             placed => Ok(placed),

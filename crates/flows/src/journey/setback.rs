@@ -31,9 +31,14 @@ impl From<Error> for Setback {
 }
 
 impl Setback {
+    /// Was the server not to be reached, so that the same question may have an answer as soon as it is?
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Setback::Server(Unanswered::Silent(_) | Unanswered::Resting))
+    }
+
     /// What came is no answer to what was asked.
     pub(crate) fn nonsense(why: impl Into<String>) -> Setback {
-        Setback::Server(Unanswered::Silent(why.into()))
+        Setback::Server(Unanswered::Useless(why.into()))
     }
 }
 
@@ -51,7 +56,7 @@ impl Tried {
         let rank = |why: &Unanswered| match why {
             Unanswered::Refused(said) => refusal_rank(said),
             Unanswered::Barred => 4,
-            Unanswered::Silent(_) => 6,
+            Unanswered::Silent(_) | Unanswered::Useless(_) => 6,
             Unanswered::Resting => 7,
         };
         self.0.into_iter().min_by_key(rank).map_or(nobody, Error::from)

@@ -90,7 +90,7 @@ impl Asker {
         let outcome = match &reply {
             Ok(_) => "answered",
             Err(Unanswered::Refused(_)) => "refused",
-            Err(Unanswered::Silent(_)) => "silent",
+            Err(Unanswered::Silent(_) | Unanswered::Useless(_)) => "silent",
             Err(Unanswered::Resting) => "resting",
             Err(Unanswered::Barred) => "barred",
         };

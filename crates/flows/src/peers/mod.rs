@@ -106,7 +106,7 @@ impl Peers {
         let question = Question { method: head.method, target, body: body.into(), signed: true };
         let (head, body) = self.0.asker.ask(to, question, patience).await?.into_parts();
         R::IncomingResponse::try_from_http_response(Response::from_parts(head, body.as_ref()))
-            .map_err(|e| Unanswered::Silent(format!("what came is no answer: {e}")))
+            .map_err(|e| Unanswered::Useless(format!("what came is no answer: {e}")))
     }
 
     /// Gets what is not JSON from a server, with a signed request: headers and the whole body, within

@@ -22,6 +22,8 @@ pub enum Unanswered {
     Refused(Said),
     /// It cannot be reached, or what came is no answer.
     Silent(String),
+    /// It answered, but what came does not help.
+    Useless(String),
     /// It could not be reached lately, and is not asked before its time has come.
     Resting,
     /// This server does not talk to that one, by decision of the operator.
@@ -34,7 +36,7 @@ impl Unanswered {
     pub fn is_passing(&self) -> bool {
         match self {
             Unanswered::Refused(said) => said.status >= 500 || said.status == 429,
-            Unanswered::Silent(_) | Unanswered::Resting => true,
+            Unanswered::Silent(_) | Unanswered::Useless(_) | Unanswered::Resting => true,
             Unanswered::Barred => false,
         }
     }
@@ -45,6 +47,7 @@ impl fmt::Display for Unanswered {
         match self {
             Unanswered::Refused(said) => write!(f, "it refused: {} {}", said.errcode, said.message),
             Unanswered::Silent(why) => write!(f, "it gave no answer: {why}"),
+            Unanswered::Useless(why) => write!(f, "its answer does not help: {why}"),
             Unanswered::Resting => f.write_str("it could not be reached lately"),
             Unanswered::Barred => f.write_str("this server does not talk to it"),
         }

@@ -42,8 +42,7 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
         again.judge(tx, end)?;
     }
     let was = head.state;
-    let join = event::load(tx, partial.join)?;
-    let left = parting::unheard(tx, room, from, full, join.row.state_key.as_deref())?;
+    let left = parting::unheard(tx, room, from, full, partial.join)?;
     let mut ends = Ends { room, events: left.into_iter().collect(), state: full };
     let told = told(tx, &again, &rows, &head.extremities)?;
     for ((_, at), event) in rows {

@@ -33,7 +33,8 @@ pub fn enter(
     partial: Option<Partial>,
 ) -> Reply<Event> {
     let info = room::info(tx, room)?;
-    let root = states::of_events(tx, room, before)?;
+    let told = states::of_events(tx, room, before)?;
+    let root = if partial.is_some() { parting::noted(tx, room, told)? } else { told };
     if state::get(tx, root, "m.room.create", "")? != Some(info.create) {
         return Err(Error::forbidden("the state of the room has another create event"));
     }
@@ -65,7 +66,7 @@ pub fn enter(
     head.state = after;
     // Where members are missing, that is looked for when they are here.
     if partial.is_none()
-        && let Some(left) = parting::unheard(tx, room, Seq::MAX, root, Some(key))?
+        && let Some(left) = parting::unheard(tx, room, Seq::MAX, root, event)?
     {
         head.extremities.insert(0, left);
         let roots = vec![event::load(tx, left)?.row.after, after];

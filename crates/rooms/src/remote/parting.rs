@@ -2,24 +2,61 @@
 
 use base::{Event, Reply, Room, Seq};
 use store::{
-    Direction, Tx, event,
-    schema::{AUTHORITIES, JUDGED, TIMELINE},
-    state::{self, Root},
+    Direction, Tx, event, room,
+    schema::{AUTHORITIES, JUDGED, Standing, TIMELINE},
+    state::{self, Root, Slot},
     user,
 };
+
+use super::states;
 
 /// Events looked at, the newest first: a stay ends with somebody leaving.
 const LOOKED_AT_MAX: usize = 100;
 
+/// A state that was told without members, with those users of this server who are known to be out. Otherwise what comes late of an
+/// earlier stay, and goes by a state in which they are joined, would bring them back until all members are known.
+pub(super) fn noted(tx: &mut Tx, room: Room, told: Root) -> Reply<Root> {
+    let mut edits = Vec::new();
+    for (who, member) in room::members(tx, room)? {
+        if !matches!(member.standing, Standing::Leave | Standing::Ban) {
+            continue;
+        }
+        let id = user::id(tx, who)?;
+        let slot = Slot::of("m.room.member", id.as_str());
+        if user::is_local(tx, &id) && state::get_at(tx, told, slot)?.is_none() {
+            edits.push((slot, Some(member.event)));
+        }
+    }
+    state::apply(tx, told, edits)
+}
+
 /// The last membership that a user of this server brought about before a position, where a state that another server tells has
 /// what it replaced. This server comes in by way of somebody who has not heard of it: it is an end of the graph still, or who
-/// left would be in the room again. That of who `enters` is over.
+/// left would be in the room again. That of who enters is one too, unless it would undo their `join`.
 pub(super) fn unheard(
+    tx: &mut Tx,
+    room: Room,
+    before: Seq,
+    told: Root,
+    join: Event,
+) -> Reply<Option<Event>> {
+    let Some(left) = last(tx, room, before, told, None)? else { return Ok(None) };
+    let join = event::load(tx, join)?;
+    let key = join.row.state_key.as_deref().unwrap_or_default();
+    let roots = vec![event::load(tx, left)?.row.after, join.row.after];
+    let state = states::resolved(tx, room, roots)?;
+    match state::get(tx, state, "m.room.member", key)? == Some(join.event) {
+        true => Ok(Some(left)),
+        false => last(tx, room, before, told, Some(key)),
+    }
+}
+
+fn last(
     tx: &Tx,
     room: Room,
     before: Seq,
     told: Root,
-    enters: Option<&str>,
+    but_of: Option<&str>,
 ) -> Reply<Option<Event>> {
     let (from, to) = ((room, Seq::ZERO), (room, before));
     let rows: Vec<((Room, Seq), Event)> =
@@ -28,13 +65,14 @@ pub(super) fn unheard(
         let stored = event::load(tx, event)?;
         let ours = user::is_local(tx, &user::id(tx, stored.row.sender)?);
         let Some(key) = stored.row.state_key.as_deref().filter(|_| ours) else { continue };
-        let over = enters == Some(key) || tx.has(&JUDGED, (event,))?;
+        let over = but_of == Some(key) || tx.has(&JUDGED, (event,))?;
         if over || stored.row.kind != "m.room.member" {
             continue;
         }
         let theirs = state::get(tx, told, "m.room.member", key)?;
         let cites = tx.get(&AUTHORITIES, (event,))?.map(|authority| authority.auth);
-        if theirs.is_some_and(|theirs| cites.is_some_and(|cites| cites.contains(&theirs))) {
+        // Where they have none at all, they have not heard of what it replaced either.
+        if theirs.is_none_or(|theirs| cites.is_some_and(|cites| cites.contains(&theirs))) {
             return Ok(Some(event));
         }
     }
