@@ -39,16 +39,6 @@ pub(crate) fn hold(what: &str, fixed: u64, fresh: u64, plan: &Plan) {
     assert!(acknowledged > 0 && told > acknowledged, "nothing happened: {acknowledged} {told}");
 }
 
-/// Runs these seeds, unless others are asked for.
-#[allow(dead_code, reason = "this module is part of two tests, of which one has no such seeds")]
-pub(crate) fn hold_each(what: &str, each: &[u64], plan: &Plan) {
-    if number("SIM_SEED").is_none() && number("SIM_SEEDS").is_none() {
-        for seed in each {
-            check(what, *seed, &run(*seed, plan).broken);
-        }
-    }
-}
-
 fn check(what: &str, seed: u64, broken: &[String]) {
     assert!(broken.is_empty(), "{what}: SIM_SEED={seed} breaks:\n{}", broken.join("\n"));
 }
