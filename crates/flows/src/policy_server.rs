@@ -66,7 +66,8 @@ async fn ask(peers: &Peers, question: &Question) -> Answer {
             Ok(response) => return signature(question, &response),
             Err(why) => why,
         };
-        let again = matches!(why, Unanswered::Silent(_)) || is_too_much(&why);
+        let odd = matches!(why, Unanswered::Silent(_) | Unanswered::Useless(_));
+        let again = odd || is_too_much(&why);
         if tried >= TRIES_MAX || !again {
             tracing::debug!(server = %question.whom, event = %question.pdu.event_id, %why, "not signed");
             return Answer::Refused(told(why));

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use ruma::server_name;
 
 use crate::{
-    CacheSpace, Kind, Lane, Options, Store,
+    CacheSpace, Kind, Lane, Options, Store, Written,
     log::Entry,
     schema::{CURSORS, FACTS, HEADS, Head, MEMBERS, Member, Standing, TIMELINE},
     state::{self, Part, Root},
@@ -129,20 +129,39 @@ async fn hot_rooms_stay_linear_and_positions_are_dense() {
     assert_eq!(all, 400);
 }
 
+/// Holds a lane until all that is queued behind is there, so that it runs as one batch.
+struct Held<'a> {
+    gate: Arc<Barrier>,
+    opener: std::pin::Pin<Box<dyn Future<Output = base::Reply<Written<Event>>> + 'a>>,
+}
+
+impl Held<'_> {
+    fn lane(store: &Store) -> Held<'_> {
+        let gate = Arc::new(Barrier::new(2));
+        let hold = gate.clone();
+        let first = AtomicUsize::new(0);
+        let mut opener = Box::pin(store.write(Some(Lane(1)), move |tx| {
+            if first.fetch_add(1, SeqCst) == 0 {
+                hold.wait();
+            }
+            send(tx, 1)
+        }));
+        // The first poll queues the job.
+        assert!(futures_poll_once(opener.as_mut()).is_none());
+        Held { gate, opener }
+    }
+
+    async fn let_go(self) {
+        let gate = self.gate;
+        tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+        self.opener.await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_lane_a_refused_job_leaves_its_neighbours_alone() {
     let store = store();
-    // Holds the lane until all jobs are queued, so that they run as one batch.
-    let gate = Arc::new(Barrier::new(2));
-    let hold = gate.clone();
-    let first = AtomicUsize::new(0);
-    let mut opener = Box::pin(store.write(Some(Lane(1)), move |tx| {
-        if first.fetch_add(1, SeqCst) == 0 {
-            hold.wait();
-        }
-        send(tx, 1)
-    }));
-    assert!(futures_poll_once(opener.as_mut()).is_none());
+    let held = Held::lane(&store);
     let mut jobs = Vec::new();
     for n in 0..10 {
         let future = store.write(Some(Lane(1)), move |tx| {
@@ -150,12 +169,10 @@ async fn in_a_lane_a_refused_job_leaves_its_neighbours_alone() {
             if n % 3 == 0 { Err(Error::forbidden("no")) } else { Ok(event) }
         });
         let mut future = Box::pin(future);
-        // The first poll queues the job.
         assert!(futures_poll_once(future.as_mut()).is_none());
         jobs.push(future);
     }
-    tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
-    opener.await.unwrap();
+    held.let_go().await;
     let mut sent = Vec::new();
     for (n, job) in jobs.into_iter().enumerate() {
         match job.await {
@@ -174,16 +191,7 @@ async fn in_a_lane_a_refused_job_leaves_its_neighbours_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_to_be_first_sees_what_others_in_the_lane_wrote_under_their_positions() {
     let store = store();
-    let gate = Arc::new(Barrier::new(2));
-    let hold = gate.clone();
-    let held = AtomicUsize::new(0);
-    let mut opener = Box::pin(store.write(Some(Lane(1)), move |tx| {
-        if held.fetch_add(1, SeqCst) == 0 {
-            hold.wait();
-        }
-        send(tx, 1)
-    }));
-    assert!(futures_poll_once(opener.as_mut()).is_none());
+    let held = Held::lane(&store);
     let count = |tx: &mut crate::Tx| {
         let seen = tx.under::<_, (Room, Seq), Event>(&TIMELINE, (Room(1),), 100)?.len();
         send(tx, 1).map(|_| seen)
@@ -197,8 +205,7 @@ async fn who_asks_to_be_first_sees_what_others_in_the_lane_wrote_under_their_pos
         assert!(futures_poll_once(job.as_mut()).is_none());
         jobs.push(job);
     }
-    tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
-    opener.await.unwrap();
+    held.let_go().await;
     let mut seen = Vec::new();
     for job in jobs {
         seen.push(job.await.unwrap().value);

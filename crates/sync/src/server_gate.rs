@@ -36,6 +36,7 @@ pub struct ServerGate<'a> {
     server: &'a ServerName,
     present: bool,
     users: OnceCell<Vec<OwnedUserId>>,
+    came_in: OnceCell<Option<u64>>,
     /// Who was there the last time: mostly they are there the next time too.
     last: Cell<usize>,
     history_at: RefCell<HashMap<Root, History>>,
@@ -55,6 +56,7 @@ impl<'a> ServerGate<'a> {
             server,
             present: room::servers(view, room)?.contains(server.as_str()),
             users: OnceCell::new(),
+            came_in: OnceCell::new(),
             last: Cell::new(0),
             history_at: RefCell::default(),
             presence_at: RefCell::default(),
@@ -123,6 +125,36 @@ impl<'a> ServerGate<'a> {
     pub fn takes(&self, stored: &Stored) -> Reply<bool> {
         let of_room = stored.row.room == self.room;
         Ok(of_room && self.present && stored.row.state_key.is_some() || self.sees(stored)?)
+    }
+
+    /// Is the event to be told to the server without being asked for: does the server see it, and was it in the room around it, or
+    /// came in beside it? What happened before a server came, or while it was out, it asks for if it wants it.
+    ///
+    /// # Errors
+    /// Faults of the store.
+    pub fn is_told(&self, stored: &Stored) -> Reply<bool> {
+        if is_outlier(&stored.row) || !self.sees(stored)? {
+            return Ok(false);
+        }
+        let was_there = self.presence(stored.row.before)? == Presence::Joined
+            || self.presence(stored.row.after)? == Presence::Joined;
+        Ok(was_there || self.came_in()?.is_some_and(|depth| stored.row.depth >= depth))
+    }
+
+    /// The depth of the first of the joins by which users of the server are in the room now. What is no less deep does not lead up to it.
+    fn came_in(&self) -> Reply<Option<u64>> {
+        if let Some(known) = self.came_in.get() {
+            return Ok(*known);
+        }
+        let root = room::head(self.view, self.room)?.state;
+        let mut first = None;
+        for id in self.users()? {
+            let member = room::state(self.view, root, "m.room.member", id.as_str())?;
+            let joined = member.filter(|member| room::standing(member) == Some(Standing::Join));
+            let depth = joined.map(|member| member.row.depth);
+            first = [first, depth].into_iter().flatten().min();
+        }
+        Ok(*self.came_in.get_or_init(|| first))
     }
 
     /// Did the sender want to be forgotten? Then only servers that were there when it was sent go on seeing it (spec:

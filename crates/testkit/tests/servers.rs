@@ -153,6 +153,23 @@ fn history_for_members_is_whole_only_while_one_of_the_servers_users_was_there() 
 }
 
 #[test]
+fn a_server_is_told_of_its_own_accord_what_happened_while_it_was_there() {
+    let mut scene = Scene::new();
+    let before = scene.say("before");
+    scene.passes(bob(), true);
+    let during = scene.say("during");
+    scene.passes(bob(), false);
+    let without = scene.say("without");
+    scene.passes(carol(), true);
+    let again = scene.say("again");
+    let told = |id: &OwnedEventId| {
+        scene.asks(|view, gate| gate.is_told(&store::event::load_id(view, id)?.unwrap()))
+    };
+    assert_eq!([&before, &during, &without, &again].map(told), [false, true, false, true]);
+    assert_eq!(scene.told(&without), "without", "who asks for it gets it");
+}
+
+#[test]
 fn shared_history_is_whole_for_a_server_that_came_later() {
     let mut scene = Scene::new();
     let shared = scene.say("shared");

@@ -47,7 +47,8 @@ const WAIT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(8);
 /// How long a room is left alone in which nobody had anything.
 const DRY: Duration = Duration::from_secs(60);
-/// And where some who may have it could not be reached: that is asked of their health, which costs nothing.
+/// The same, where somebody who may have it could not be reached. Who is known to be away is not asked in between, so that
+/// trying again costs next to nothing.
 const DRY_AWAY: Duration = Duration::from_secs(1);
 /// Auth events that are asked for one by one.
 const AUTH_MAX: usize = 50;

@@ -20,9 +20,9 @@ pub struct Said {
 pub enum Unanswered {
     /// It answered that it does not.
     Refused(Said),
-    /// It cannot be reached, or what came is no answer.
+    /// It cannot be reached, or is not done in time.
     Silent(String),
-    /// It answered, but what came does not help.
+    /// It answered, but what came is not what was asked for, or does not help.
     Useless(String),
     /// It could not be reached lately, and is not asked before its time has come.
     Resting,

@@ -76,7 +76,7 @@ pub(super) fn from_items(view: &View, server: &str, items: Vec<Item>) -> Reply<C
     let mut builder = Builder::default();
     let mut items = items.into_iter();
     for item in items.by_ref() {
-        if !item.late || may_see(view, &mut gates, name, &item.news)? {
+        if !item.late || is_for_it(view, &mut gates, name, &item.news)? {
             builder.take(view, server, &item)?;
         }
         builder.parcel.upto = item.at;
@@ -100,7 +100,7 @@ pub(super) fn from_log(view: &View, server: &str, from: Seq) -> Reply<Parcel> {
     for (at, entry) in entries {
         if let Some(news) = concern::news(view, &entry)?
             && concern::is_for(view, &news, server)?
-            && may_see(view, &mut gates, name, &news)?
+            && is_for_it(view, &mut gates, name, &news)?
         {
             builder.take(view, server, &Item { at, news: Arc::new(news), late: false })?;
         }
@@ -116,8 +116,8 @@ pub(super) fn from_log(view: &View, server: &str, from: Seq) -> Reply<Parcel> {
     Ok(builder.finish())
 }
 
-/// May the server see this? It may have come back into the room long after.
-fn may_see<'a>(
+/// Is this for the server still? It may have come into the room long after, or back into it.
+fn is_for_it<'a>(
     view: &'a View,
     gates: &mut HashMap<Room, ServerGate<'a>>,
     server: &'a ServerName,
@@ -132,7 +132,8 @@ fn may_see<'a>(
         Entry::Occupied(entry) => entry.into_mut(),
         Entry::Vacant(entry) => entry.insert(ServerGate::new(view, *room, server)?),
     };
-    gate.sees(&*event::load(view, *event)?)
+    let stored = event::load(view, *event)?;
+    if matches!(news, News::Beside { .. }) { gate.sees(&stored) } else { gate.is_told(&stored) }
 }
 
 /// Is there nothing to send?

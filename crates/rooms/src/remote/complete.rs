@@ -43,7 +43,8 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
     }
     let was = head.state;
     let left = parting::unheard(tx, room, from, full, partial.join)?;
-    let mut ends = Ends { room, events: left.into_iter().collect(), state: full };
+    let mut ends =
+        Ends { room, events: left.into_iter().map(|(left, _)| left).collect(), state: full };
     let told = told(tx, &again, &rows, &head.extremities)?;
     for ((_, at), event) in rows {
         let before = ends.state;

@@ -66,11 +66,10 @@ pub fn enter(
     head.state = after;
     // Where members are missing, that is looked for when they are here.
     if partial.is_none()
-        && let Some(left) = parting::unheard(tx, room, Seq::MAX, root, event)?
+        && let Some((left, state)) = parting::unheard(tx, room, Seq::MAX, root, event)?
     {
         head.extremities.insert(0, left);
-        let roots = vec![event::load(tx, left)?.row.after, after];
-        head.state = states::resolved(tx, room, roots)?;
+        head.state = state;
     }
     let others = follow(tx, room, &mut head, old, event, join)?;
     standing.joined = head.joined;

@@ -33,22 +33,29 @@ pub(super) fn noted(tx: &mut Tx, room: Room, told: Root) -> Reply<Root> {
 /// The last membership that a user of this server brought about before a position, where a state that another server tells has
 /// what it replaced. This server comes in by way of somebody who has not heard of it: it is an end of the graph still, or who
 /// left would be in the room again. That of who enters is one too, unless it would undo their `join`.
+/// With it, the state that both ends come to.
 pub(super) fn unheard(
     tx: &mut Tx,
     room: Room,
     before: Seq,
     told: Root,
     join: Event,
-) -> Reply<Option<Event>> {
+) -> Reply<Option<(Event, Root)>> {
     let Some(left) = last(tx, room, before, told, None)? else { return Ok(None) };
     let join = event::load(tx, join)?;
     let key = join.row.state_key.as_deref().unwrap_or_default();
-    let roots = vec![event::load(tx, left)?.row.after, join.row.after];
-    let state = states::resolved(tx, room, roots)?;
-    match state::get(tx, state, "m.room.member", key)? == Some(join.event) {
-        true => Ok(Some(left)),
-        false => last(tx, room, before, told, Some(key)),
+    let state = with(tx, room, left, &join)?;
+    if state::get(tx, state, "m.room.member", key)? == Some(join.event) {
+        return Ok(Some((left, state)));
     }
+    let Some(left) = last(tx, room, before, told, Some(key))? else { return Ok(None) };
+    Ok(Some((left, with(tx, room, left, &join)?)))
+}
+
+/// The state that an end and the join come to.
+fn with(tx: &mut Tx, room: Room, left: Event, join: &event::Stored) -> Reply<Root> {
+    let roots = vec![event::load(tx, left)?.row.after, join.row.after];
+    states::resolved(tx, room, roots)
 }
 
 fn last(

@@ -16,7 +16,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomVersionId, api::IncomingRequestExt as _
 use serde_json::{Value, json};
 use store::{
     Options, Store, Tx, room,
-    schema::{ACCOUNTS, Account, CURSORS, DESTINATIONS, Destination, Member, Standing},
+    schema::{ACCOUNTS, Account, CURSORS, DESTINATIONS, Destination},
     user,
 };
 use tokio::sync::{mpsc, watch};
@@ -232,12 +232,9 @@ impl World {
 
     /// A user of another server is in the room from now on, or no longer.
     pub(super) fn comes(&self, room: Room, id: &str, joins: bool) {
-        let user = self.user(id);
-        let standing = if joins { Standing::Join } else { Standing::Leave };
-        self.write(move |tx| {
-            let event = room::head(tx, room)?.extremities[0];
-            room::set_member(tx, room, user, Member { standing, event })
-        });
+        let membership = if joins { "join" } else { "leave" };
+        let content = json!({ "membership": membership });
+        self.send(room, self.user(id), "m.room.member", Some(id), content);
     }
 
     pub(super) fn say(&self, room: Room, sender: User, text: &str) -> Event {
