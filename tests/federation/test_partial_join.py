@@ -99,6 +99,25 @@ def test_who_was_banned_before_the_join_is_kept_out_once_that_is_known(home, pee
     assert all(e["content"].get("body") != "still here" for e in alice.history(room.id))
 
 
+def test_a_room_whose_state_is_long_in_coming_holds_up_no_other(home, peer, gate):
+    alice, (slow, _), (other, members) = Client.register(home), large_room(peer), large_room(peer)
+
+    def told(asked: Asked) -> Any:
+        if asked.segments[4] == slow.id:
+            gate.wait()
+        return peer.rooms[asked.segments[4]].answer(peer, asked)
+
+    peer.on("GET", f"{V1}/state_ids", told)
+    enter(alice, peer, slow)
+    peer.wait(lambda: peer.count("GET", f"{V1}/state_ids"), "the question for the state")
+    enter(alice, peer, other)
+    found = lambda room: set(alice.get(alice.room_call(room.id, "joined_members"))["joined"])  # noqa: E731
+    eventually(lambda: found(other) == {alice.user, *members}, "all members of the second room")
+    assert found(slow) != {alice.user, *members}
+    gate.set()
+    eventually(lambda: found(slow) == {alice.user, *members}, "all members of the first")
+
+
 def test_a_join_that_is_not_completed_yet_survives_a_restart(federation, peer, gate):
     home = federation.althing()
     alice, (room, members) = Client.register(home), large_room(peer)

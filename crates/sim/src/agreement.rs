@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use base::{Event, Reply, Room};
+use base::{Event, Reply, Room, Seq};
 use ruma::{EventId, RoomId, UserId};
 use serde_json::Value;
 use store::{
     Store, View, event, room,
-    schema::{DESTINATIONS, Destination},
+    schema::{COMPLETED, DESTINATIONS, Destination, ENTERED, PARTIAL},
     state::{self, Root},
     user,
 };
@@ -105,6 +105,9 @@ fn between(
     let mut broken = Vec::new();
     let is_there = resident(to, id)?.is_some();
     let entries = entries(to, id)?;
+    let unheard = is_unheard(from, &entries)?;
+    let anew = if unheard { self::entries(from, id)? } else { BTreeSet::new() };
+    let blind = from.read_here(|view| Blind::read(view, timeline.room))?;
     // From the end: was the other server in the room from there on without a break?
     let (mut stayed, mut joins_later) = (is_there, is_there);
     // Counts once it is seen that the other took part before: a join whose answer was lost is none from its point of view.
@@ -121,14 +124,7 @@ fn between(
         let [before, after] = &around;
         stayed &= after.joined;
         joins_later |= after.joined;
-        let has = to.read_here(|view| {
-            let parsed = EventId::parse(event_id).ok();
-            parsed.map(|id| event::find(view, &id)).transpose().map(Option::flatten)
-        })?;
-        let placed = match has {
-            Some(event) => to.read_here(|view| event::order(view, event))?.is_some(),
-            None => false,
-        };
+        let (has, placed) = to.read_here(|view| found(view, event_id))?;
         if !stayed {
             missing.clear();
         } else if placed && before.joined {
@@ -144,6 +140,8 @@ fn between(
         if own && settled && stayed && before.joined && has.is_none() {
             missing.push(format!("{event_id} of {name} never came to {other}"));
         }
+        // Who came in anew, and has not heard when the other did, cannot know whether that one was there before.
+        stayed &= !anew.contains(event_id);
         // What was kept from it comes without its content, where events that it may have build on it.
         let in_full = has.map_or(Ok(false), |event| has_content(to, event))?;
         let may = |it: &Standing| it.may(joins_later);
@@ -151,6 +149,7 @@ fn between(
         if own
             && message
             && in_full
+            && !blind.tells(*at, to)
             && !around.iter().any(may)
             && !seen_by_any(all, event_id, to, joins_later)?
         {
@@ -195,6 +194,49 @@ fn entries(of: &Store, id: &str) -> Reply<BTreeSet<String>> {
         was = joined;
     }
     Ok(found)
+}
+
+/// An event, if it is here at all, and whether it has a place in its room.
+fn found(view: &View, id: &str) -> Reply<(Option<Event>, bool)> {
+    let Ok(id) = EventId::parse(id) else { return Ok((None, false)) };
+    let Some(event) = event::find(view, &id)? else { return Ok((None, false)) };
+    Ok((Some(event), event::order(view, event)?.is_some()))
+}
+
+/// Is there one of these events that a server has not heard of?
+fn is_unheard(server: &Store, events: &BTreeSet<String>) -> Reply<bool> {
+    server.read_here(|view| {
+        for id in events {
+            if !found(view, id)?.1 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// When a server did not know a room's members: then it told what its people said to the servers that were said to be there.
+struct Blind {
+    from: Option<Seq>,
+    to: Option<Seq>,
+    /// Who is said to be there; known only as long as it counts.
+    servers: Option<BTreeSet<String>>,
+}
+
+impl Blind {
+    fn read(view: &View, room: Room) -> Reply<Blind> {
+        let entered = view.get(&ENTERED, (room,))?;
+        let from = entered.map(|join| event::order(view, join)).transpose()?.flatten();
+        let partial = view.get(&PARTIAL, (room,))?;
+        let to = if partial.is_some() { Some(Seq::MAX) } else { view.get(&COMPLETED, (room,))? };
+        Ok(Blind { from, to, servers: partial.map(|partial| partial.servers) })
+    }
+
+    fn tells(&self, at: Seq, whom: &Store) -> bool {
+        let then = self.from.is_some_and(|from| at >= from) && self.to.is_some_and(|to| at < to);
+        let servers = self.servers.as_ref();
+        then && servers.is_none_or(|servers| servers.contains(whom.server_name().as_str()))
+    }
 }
 
 /// Was a server in the room when an event came, as one of all knows it?

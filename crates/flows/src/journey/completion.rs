@@ -3,10 +3,16 @@
 //!
 //! Which rooms these are stands in `PARTIAL`, so that a restart forgets none.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use base::{Event, Reply, Room};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use rooms::remote;
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId,
@@ -28,7 +34,7 @@ use crate::peers::{Patience, Unanswered};
 
 /// Rooms that are completed at once: the answers may be large.
 const AT_ONCE: usize = 2;
-/// Rooms looked at in one round.
+/// Rooms looked at when there is a place.
 const ROOMS_MAX: usize = 10_000;
 /// Until a room is tried again; twice as long after each further time.
 const PAUSE_MIN: Duration = Duration::from_secs(30);
@@ -44,55 +50,78 @@ const SINGLE_AT_ONCE: usize = 8;
 const STATE: Patience =
     Patience { timeout: Duration::from_secs(180), insist: true, body_max: 128 << 20 };
 
-/// Completes rooms until `stop` says so.
+/// Completes rooms until `stop` says so. A room that takes long holds up none for which there is a place beside it.
 pub async fn run(journeys: Journeys, mut stop: watch::Receiver<bool>) {
     let mut news = journeys.0.partial.subscribe();
-    let mut resting: HashMap<Room, (Instant, Duration)> = HashMap::new();
+    let mut pace = Pace::default();
+    let mut tries = FuturesUnordered::new();
     while !*stop.borrow() {
         news.mark_unchanged();
-        let pause = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            pause = round(&journeys, &mut resting) => pause,
-        };
+        let (due, pause) = pace.due(&journeys).await;
+        for (room, partial, whole) in due {
+            let journeys = &journeys;
+            tries.push(async move { (room, journeys.complete(room, partial, whole).await) });
+        }
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {}
+            Some((room, outcome)) = tries.next() => pace.note(room, outcome),
             _ = news.changed() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Tries each room whose time has come; says how long there is nothing to do.
-async fn round(journeys: &Journeys, resting: &mut HashMap<Room, (Instant, Duration)>) -> Duration {
-    let read = journeys.0.store.read(|view| view.everything(&PARTIAL, None, ROOMS_MAX)).await;
-    let partial: Vec<((Room,), Partial)> = match read {
-        Ok(partial) => partial,
-        Err(error) => {
-            tracing::error!(%error, "cannot read which rooms are partial");
-            return PAUSE_MIN;
+/// Which rooms are tried when.
+#[derive(Default)]
+struct Pace {
+    /// Those that are tried now.
+    busy: HashSet<Room>,
+    /// When those that failed are tried again, and how long that is after the last time.
+    resting: HashMap<Room, (Instant, Duration)>,
+}
+
+impl Pace {
+    /// The rooms to begin with now, as many as there are places for (with what [`Journeys::complete`] wants), and how long there
+    /// is nothing to do if nothing happens. They are busy from now on.
+    async fn due(&mut self, journeys: &Journeys) -> (Vec<(Room, Partial, bool)>, Duration) {
+        let places = AT_ONCE.saturating_sub(self.busy.len());
+        if places == 0 {
+            return (Vec::new(), PAUSE_MAX);
         }
-    };
-    resting.retain(|room, _| partial.iter().any(|((there,), _)| there == room));
-    let now = Instant::now();
-    let due = |room: &Room| resting.get(room).is_none_or(|(at, _)| *at <= now);
-    let due: Vec<_> = partial.into_iter().filter(|((room,), _)| due(room)).collect();
-    let tries = stream::iter(due).map(|((room,), partial)| {
-        let whole = resting.get(&room).is_none_or(|(_, pause)| *pause < WHOLE_UNTIL);
-        async move { (room, journeys.complete(room, partial, whole).await) }
-    });
-    let done: Vec<(Room, Reply<()>)> = tries.buffer_unordered(AT_ONCE).collect().await;
-    for (room, outcome) in done {
+        let read = journeys.0.store.read(|view| view.everything(&PARTIAL, None, ROOMS_MAX)).await;
+        let partial: Vec<((Room,), Partial)> = match read {
+            Ok(partial) => partial,
+            Err(error) => {
+                tracing::error!(%error, "cannot read which rooms are partial");
+                return (Vec::new(), PAUSE_MIN);
+            }
+        };
+        let there: HashSet<Room> = partial.iter().map(|((room,), _)| *room).collect();
+        self.resting.retain(|room, _| there.contains(room));
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for ((room,), partial) in partial {
+            let rested = self.resting.get(&room).is_none_or(|(at, _)| *at <= now);
+            if due.len() < places && rested && self.busy.insert(room) {
+                let whole = self.resting.get(&room).is_none_or(|(_, pause)| *pause < WHOLE_UNTIL);
+                due.push((room, partial, whole));
+            }
+        }
+        let idle = self.resting.iter().filter(|(room, _)| !self.busy.contains(room));
+        let next = idle.map(|(_, (at, _))| at.saturating_duration_since(now)).min();
+        (due, next.unwrap_or(PAUSE_MAX))
+    }
+
+    fn note(&mut self, room: Room, outcome: Reply<()>) {
+        self.busy.remove(&room);
         if let Err(error) = outcome {
             tracing::info!(room = room.0, %error, "a room stays partial for now");
-            let last = resting.get(&room).map_or(PAUSE_MIN / 2, |(_, pause)| *pause);
+            let last = self.resting.get(&room).map_or(PAUSE_MIN / 2, |(_, pause)| *pause);
             let pause = (last * 2).min(PAUSE_MAX);
-            resting.insert(room, (Instant::now() + pause, pause));
+            self.resting.insert(room, (Instant::now() + pause, pause));
         }
     }
-    let next = resting.values().map(|(at, _)| at.saturating_duration_since(Instant::now())).min();
-    next.unwrap_or(PAUSE_MAX)
 }
 
 impl Journeys {

@@ -13,8 +13,9 @@ use super::states;
 /// Events looked at, the newest first: a stay ends with somebody leaving.
 const LOOKED_AT_MAX: usize = 100;
 
-/// A state that was told without members, with those users of this server who are known to be out. Otherwise what comes late of an
-/// earlier stay, and goes by a state in which they are joined, would bring them back until all members are known.
+/// A state that was told without members, with those users of this server who are known to be out: where nothing is told of
+/// them, or what they left by replaced just that. Otherwise who is out, or what comes late of an earlier stay and goes by a
+/// state in which they are joined, would change the room until all members are known.
 pub(super) fn noted(tx: &mut Tx, room: Room, told: Root) -> Reply<Root> {
     let mut edits = Vec::new();
     for (who, member) in room::members(tx, room)? {
@@ -23,11 +24,19 @@ pub(super) fn noted(tx: &mut Tx, room: Room, told: Root) -> Reply<Root> {
         }
         let id = user::id(tx, who)?;
         let slot = Slot::of("m.room.member", id.as_str());
-        if user::is_local(tx, &id) && state::get_at(tx, told, slot)?.is_none() {
+        if user::is_local(tx, &id) && is_news(tx, state::get_at(tx, told, slot)?, member.event)? {
             edits.push((slot, Some(member.event)));
         }
     }
     state::apply(tx, told, edits)
+}
+
+/// Has a server that tells this membership of somebody not heard of an event that this server knows? Where it has none at
+/// all, it has not heard of what the event replaced either.
+fn is_news(tx: &Tx, theirs: Option<Event>, event: Event) -> Reply<bool> {
+    let Some(theirs) = theirs else { return Ok(true) };
+    let cites = tx.get(&AUTHORITIES, (event,))?.map(|authority| authority.auth);
+    Ok(cites.is_some_and(|cites| cites.contains(&theirs)))
 }
 
 /// The last membership that a user of this server brought about before a position, where a state that another server tells has
@@ -77,9 +86,7 @@ fn last(
             continue;
         }
         let theirs = state::get(tx, told, "m.room.member", key)?;
-        let cites = tx.get(&AUTHORITIES, (event,))?.map(|authority| authority.auth);
-        // Where they have none at all, they have not heard of what it replaced either.
-        if theirs.is_none_or(|theirs| cites.is_some_and(|cites| cites.contains(&theirs))) {
+        if is_news(tx, theirs, event)? {
             return Ok(Some(event));
         }
     }
