@@ -8,7 +8,7 @@ use protocol::json::quote;
 use ruma::EventId;
 use store::{
     View,
-    event::{self, Stored, is_outlier},
+    event::{self, Stored},
     pdu::Wire,
     schema::PARTIAL,
     state::{self, Part},
@@ -68,7 +68,8 @@ pub fn event_auth(view: &View, room: Room, id: &EventId) -> Reply<String> {
 fn before(view: &View, room: Room, id: &EventId) -> Reply<(Vec<Event>, Vec<Event>)> {
     let stored = of_room(view, room, id)?;
     // While members are missing from the room, what is here is no answer.
-    if is_outlier(&stored.row) || view.has(&PARTIAL, (room,))? {
+    let founded = event::is_founded(view, &stored.row, stored.event)?;
+    if !founded || view.has(&PARTIAL, (room,))? {
         return Err(Error::not_found(format!("The state before {id} is not known here.")));
     }
     let pdus = state::list(view, stored.row.before, Part::All)?;

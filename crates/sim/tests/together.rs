@@ -13,7 +13,7 @@ fn two_servers_agree_when_everything_has_calmed_down() {
 #[test]
 fn what_broke_once_holds() {
     let once: [(usize, &[u64]); 2] =
-        [(2, &[112, 765, 4666, 6177, 6451, 6673]), (3, &[4553, 5607, 6071, 7212, 7291])];
+        [(2, &[112, 765, 4666, 6177, 6451, 6673]), (3, &[589, 4553, 5607, 5824, 6071, 7212, 7291])];
     for (servers, seeds) in once {
         for seed in seeds {
             let broken = run(*seed, &Plan::together(servers)).broken;

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     log,
-    schema::{BY_TIME, EVENT_IDS, EVENTS, EventRow, ORDER, TIMELINE},
+    schema::{ASIDE, BY_TIME, EVENT_IDS, EVENTS, EventRow, ORDER, PARTIAL, TIMELINE, UNFINISHED},
     view::{Announced, CacheSpace, Tx, View},
 };
 
@@ -160,6 +160,24 @@ pub fn settle(tx: &mut Tx, event: Event, row: EventRow) -> Reply<()> {
 #[must_use]
 pub fn is_outlier(row: &EventRow) -> bool {
     row.after == crate::state::Root::default()
+}
+
+/// Is the state around an event known? Not that around an outlier, and only part of that around what came in a stay that ended
+/// too early ([`UNFINISHED`]).
+///
+/// # Errors
+/// Faults.
+pub fn is_founded(view: &View, row: &EventRow, event: Event) -> Reply<bool> {
+    if is_outlier(row) {
+        return Ok(false);
+    }
+    let Some(stays) = view.get(&UNFINISHED, (row.room,))? else { return Ok(true) };
+    let Some(at) = order(view, event)? else {
+        let Some(join) = view.get(&ASIDE, (row.room, event))? else { return Ok(true) };
+        return Ok(view.get(&PARTIAL, (row.room,))?.is_some_and(|partial| partial.join == join));
+    };
+    let (from, to) = (order(view, stays.from)?, order(view, stays.to)?);
+    Ok(Some(at) < from || to.is_some_and(|to| at >= to))
 }
 
 /// Replaces the client's part of an event by its redacted form and announces it.

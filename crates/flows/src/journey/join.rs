@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use base::{Error, Event, Reply};
+use base::{Error, Event, Reply, Room};
 use protocol::Pdu;
 use rooms::{elsewhere, remote, remote::Outcome};
 use ruma::{
@@ -11,7 +11,7 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use store::{
-    Lane,
+    Lane, Tx,
     schema::{Partial, Standing},
 };
 
@@ -171,11 +171,7 @@ impl Journeys {
         let lane = Lane::of_room(into.id.as_str());
         let entered = self.0.store.write_first(lane, move |tx| {
             if store::room::is_resident(tx, room)? {
-                // Somebody of this server is here, and had nobody who could let this user in.
-                return match remote::receive(tx, room, &join)? {
-                    Outcome::Missing(_) => remote::receive_at(tx, room, &join, &state),
-                    outcome => Ok(outcome),
-                };
+                return beside(tx, room, &join, &state, partial.is_none());
             }
             let event = remote::enter(tx, room, &join, &state, partial.clone())?;
             Ok(Outcome::Accepted(event))
@@ -186,13 +182,24 @@ impl Journeys {
                 return Err(Error::forbidden(rule).into());
             }
             Outcome::Missing(_) | Outcome::Unsigned => {
-                return Err(Error::fault("the state before a join does not suffice").into());
+                return Err(Setback::nonsense(
+                    "the state before the join cannot be checked for now",
+                ));
             }
         }
         if is_partial {
             self.tell_partial();
         }
         Ok(())
+    }
+}
+
+/// A join to a room that somebody of this server is in, who had nobody that could let this user in. Its state stays beside what
+/// is here, so it has to be `whole`; otherwise the join comes from the others, and in when all of it can be checked.
+fn beside(tx: &mut Tx, room: Room, join: &Pdu, state: &[Event], whole: bool) -> Reply<Outcome> {
+    match remote::receive(tx, room, join)? {
+        Outcome::Missing(_) if whole => remote::receive_at(tx, room, join, state),
+        outcome => Ok(outcome),
     }
 }
 

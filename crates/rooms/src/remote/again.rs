@@ -85,7 +85,7 @@ impl Again {
         for id in &pdu.prev_events {
             let Some(event) = event::find(tx, id)? else { return Ok(None) };
             let row = &event::load(tx, event)?.row;
-            if row.room != self.room || event::is_outlier(row) {
+            if row.room != self.room || !event::is_founded(tx, row, event)? {
                 return Ok(None);
             }
             found.push(event);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use base::{Error, Event, Reply, Room, Seq};
 use store::{
     Direction, Tx, event, log, room,
-    schema::{COMPLETED, HEADS, PARTIAL, TIMELINE, TURNS, Turn},
+    schema::{ASIDE, COMPLETED, HEADS, PARTIAL, TIMELINE, TURNS, Turn},
     state,
 };
 
@@ -36,6 +36,11 @@ pub fn complete(tx: &mut Tx, room: Room, before: &[Event]) -> Reply<()> {
         tx.range(&TIMELINE, (room, from), (room, Seq::MAX), Direction::Forward, SINCE_MAX)?;
     for (_, event) in &rows {
         again.judge(tx, *event)?;
+    }
+    let aside: Vec<((Room, Event), Event)> = tx.under(&ASIDE, (room,), SINCE_MAX)?;
+    for ((_, event), _) in aside.into_iter().filter(|(_, join)| *join == partial.join) {
+        again.judge(tx, event)?;
+        tx.delete(&ASIDE, (room, event));
     }
     let mut head = room::head(tx, room)?;
     for end in head.extremities.clone() {

@@ -4,7 +4,7 @@ use base::{Error, Event, Reply, Room, Seq, User};
 use protocol::Pdu;
 use store::{
     Tx, event, log, room,
-    schema::{ENTERED, GAPS, HEADS, Head, PARTIAL, Partial, Turn},
+    schema::{ENTERED, GAPS, HEADS, Head, PARTIAL, Partial, Turn, UNFINISHED, Unfinished},
     state::{self, Root},
     user,
 };
@@ -38,9 +38,7 @@ pub fn enter(
     if state::get(tx, root, "m.room.create", "")? != Some(info.create) {
         return Err(Error::forbidden("the state of the room has another create event"));
     }
-    if let Some(partial) = &partial {
-        tx.put(&PARTIAL, (room,), partial);
-    }
+    let unfinished = begin(tx, room, partial.as_ref())?;
     let case = Case::new(tx, room, join)?;
     if let Some(rule) = judge::refusal(case.by_state(root)?)? {
         return Err(Error::forbidden(rule));
@@ -79,6 +77,9 @@ pub fn enter(
     }
     tx.put(&HEADS, (room,), &head);
     tx.put(&ENTERED, (room,), &event);
+    if let Some(from) = unfinished {
+        tx.put(&UNFINISHED, (room,), &Unfinished { from, to: event });
+    }
     tx.leap();
     let turned = head.state != after;
     let turn = turned.then_some(Turn { before: root, after: head.state });
@@ -92,6 +93,18 @@ pub fn enter(
     }
     note_gaps(tx, room, join, event)?;
     Ok(event)
+}
+
+/// Members are missing from now on, or none. Returns where the stays begin whose states are not whole, if this one is preceded by one.
+fn begin(tx: &mut Tx, room: Room, partial: Option<&Partial>) -> Reply<Option<Event>> {
+    let before = tx.get(&PARTIAL, (room,))?;
+    match partial {
+        Some(partial) => tx.put(&PARTIAL, (room,), partial),
+        None => tx.delete(&PARTIAL, (room,)),
+    }
+    let Some(before) = before else { return Ok(None) };
+    let earlier = tx.get(&UNFINISHED, (room,))?;
+    Ok(Some(earlier.map_or(before.join, |stays| stays.from)))
 }
 
 /// What the join follows and is not here.

@@ -4,7 +4,7 @@ use base::{Error, Event, Reply, Room, User};
 use protocol::Pdu;
 use store::{
     Tx, event, log, room,
-    schema::{GAPS, HEADS, Head, JUDGED, Judged, Turn, Why},
+    schema::{ASIDE, GAPS, HEADS, Head, JUDGED, Judged, PARTIAL, Turn, Why},
     state::{self, Root},
     user,
 };
@@ -136,7 +136,7 @@ fn previous(tx: &Tx, room: Room, pdu: &Pdu) -> Reply<(Vec<Event>, Vec<ruma::Owne
         match event::find(tx, id)? {
             Some(event) => {
                 let row = &event::load(tx, event)?.row;
-                if row.room == room && !event::is_outlier(row) {
+                if row.room == room && event::is_founded(tx, row, event)? {
                     here.push(event);
                 } else {
                     not.push(id.clone());
@@ -190,6 +190,9 @@ impl Arrival<'_> {
         let standing = Standing { rejected, ..self.standing(sender, before, after) };
         record::keep(tx, self.room, self.event, self.known, &standing)?;
         tx.put(&JUDGED, (self.event,), &judged);
+        if let Some(partial) = tx.get(&PARTIAL, (self.room,))? {
+            tx.put(&ASIDE, (self.room, self.event), &partial.join);
+        }
         Ok(match rejected {
             true => Outcome::Rejected(self.event, judged.rule),
             false => Outcome::SoftFailed(self.event, judged.rule),

@@ -33,6 +33,13 @@ pub static COMPLETED: Keyspace<(Room,), Seq> =
 /// The join by which this server last came into a room from outside. What lies no deeper in the graph did not follow it.
 pub static ENTERED: Keyspace<(Room,), Event> =
     Keyspace::new(ROOM_TREE, 108, "entered", Owned::Each);
+/// Stays in a room that ended before all of its state was known: what came meanwhile stands on part of that.
+pub static UNFINISHED: Keyspace<(Room,), Unfinished> =
+    Keyspace::new(ROOM_TREE, 112, "unfinished", Owned::Each);
+/// Events that came in while members of their room were missing, and are not shown → the join of that stay. They are judged again
+/// when all of the room's state is known.
+pub static ASIDE: Keyspace<(Room, Event), Event> =
+    Keyspace::new(ROOM_TREE, 113, "aside", Owned::Each);
 /// What was found of an event that is not in its room's timeline because of it.
 pub static JUDGED: Keyspace<(Event,), Judged> =
     Keyspace::new(EVENT_TREE, 104, "judged", Owned::Each);
@@ -65,6 +72,15 @@ pub struct Partial {
     pub via: String,
     /// The servers that are in the room, as that one says.
     pub servers: BTreeSet<String>,
+}
+
+/// See [`UNFINISHED`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The join with which the first of them began.
+    pub from: Event,
+    /// The join with which the stay after the last of them began.
+    pub to: Event,
 }
 
 /// Why an event is not shown.
@@ -122,4 +138,4 @@ pub struct Transaction {
     pub events: Vec<(String, Option<String>)>,
 }
 
-stored!(Turn, Partial, Judged, Staged, Received);
+stored!(Turn, Partial, Unfinished, Judged, Staged, Received);

@@ -173,3 +173,44 @@ fn who_left_stays_out_when_their_server_comes_in_by_one_that_has_not_heard_of_it
         assert_eq!(said.prev_events.len(), 2, "the others hear of it: {said:?}");
     }
 }
+
+#[test]
+fn what_came_in_a_stay_that_was_never_completed_is_no_ground_for_what_follows() {
+    let mut three = Three::new("11");
+    for deed in [Deed::Leave(3), Deed::Join(3)] {
+        three.act(0, &deed);
+    }
+    let events = pdus(&three.worlds[0], &three.id);
+    let state = state_before(&three.worlds[0], &events[events.len() - 1]);
+    let world = World::new();
+    for n in 0..USERS {
+        world.user(&format!("u{n}"));
+    }
+    enters(&world, &events, &state, true);
+    for deed in [Deed::Say(0), Deed::Leave(3), Deed::Join(3)] {
+        three.act(0, &deed);
+    }
+    let events = pdus(&three.worlds[0], &three.id);
+    let [.., said, leave, join] = events.as_slice() else { panic!("{events:?}") };
+    let room = world.room(&three.id);
+    assert!(matches!(receives(&world, room, said), Outcome::Accepted(_)));
+    let (room, all) = enters(&world, &events, &state_before(&three.worlds[0], join), true);
+    world.write(move |tx| complete(tx, room, &all)).unwrap();
+    let Outcome::Missing(missing) = receives(&world, room, leave) else { panic!("not missing") };
+    assert_eq!(missing.prev, std::slice::from_ref(&said.event_id));
+    let told = |id| world.read(move |view| crate::snapshot::state_ids(view, room, id));
+    assert!(told(&said.event_id).is_err());
+    assert!(told(&join.event_id).is_ok());
+}
+
+#[test]
+fn what_was_kept_and_not_shown_meanwhile_is_put_right_too() {
+    let since = [
+        (2, Deed::Join(1)),
+        (2, Deed::Kick(0, 1)),
+        (2, Deed::Levels(0, 0, 0)),
+        (0, Deed::Kick(0, 2)),
+        (0, Deed::Tell(2, 0)),
+    ];
+    completed("11", &[], &since).unwrap().come_together();
+}

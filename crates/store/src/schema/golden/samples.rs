@@ -453,6 +453,8 @@ fn federation() -> Vec<Sample> {
         sample(&PARTIAL, 1, (Room(A),), partial),
         sample(&COMPLETED, 1, (Room(A),), Seq(B)),
         sample(&ENTERED, 1, (Room(A),), Event(B)),
+        sample(&ASIDE, 1, (Room(A), Event(B)), Event(A)),
+        sample(&UNFINISHED, 1, (Room(A),), Unfinished { from: Event(A), to: Event(B) }),
         sample(&JUDGED, 1, (Event(A),), judged(Why::AuthEvents)),
         sample(&JUDGED, 2, (Event(A),), judged(Why::Policy)),
         sample(&STAGED, 1, (Room(A), server(), B), staged),
