@@ -250,14 +250,18 @@ async fn who_joins_a_room_elsewhere_reads_its_past_and_finds_events_by_time() {
     assert_eq!(said, ["three", "two", "one"]);
 }
 
-/// A room that everybody may see to its beginning, where a client has been told that its user left; the other server has not
-/// heard of the leave, and lets somebody else of the first one in.
+/// A room that everybody may see to its beginning, where a client has been told that its user left; the other server has heard
+/// neither of the leave nor of what it replaced, and lets somebody else of the first one in.
 #[tokio::test]
 async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
     let (alice, bob) = two().await;
     let carol = bob.neighbour("carol").await;
     let room = alice.room(json!({"preset": "public_chat"})).await;
     bob.joins(&room, "a.test").await;
+    bob.knows_all(&room).await;
+    let named = json!({"membership": "join", "displayname": "Bob"});
+    bob.set(&room, "m.room.member", &bob.id, named).await;
+    let named = bob.newest(&room);
     let (rooms, since) = bob.hears("").await;
     assert!(rooms["join"].get(&room).is_some(), "{rooms}");
     bob.leaves(&room).await;
@@ -273,6 +277,7 @@ async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
     let mut kinds = kinds.into_iter().filter_map(Value::as_array).flatten();
     assert!(kinds.any(|event| event["type"] == "m.room.create"), "{rooms}");
 
+    alice.receives(named).await;
     alice.receives(leave).await;
     alice.says(&room, "one").await;
     bob.receives(alice.newest(&room)).await;
@@ -283,6 +288,26 @@ async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
     bob.receives(alice.newest(&room)).await;
     let news = bob.get(&format!("{V3}/sync?timeout=0&since={since}")).await;
     assert_eq!(news["rooms"], Value::Null);
+}
+
+#[tokio::test]
+async fn who_left_stays_out_when_their_server_comes_in_again_by_one_that_has_not_heard_of_it() {
+    let (alice, bob) = two().await;
+    let carol = bob.neighbour("carol").await;
+    let room = alice.room(json!({"preset": "public_chat"})).await;
+    bob.joins(&room, "a.test").await;
+    bob.knows_all(&room).await;
+    bob.leaves(&room).await;
+    let leave = bob.newest(&room);
+    let (_, since) = bob.hears("").await;
+    carol.joins(&room, "a.test").await;
+    let news = bob.get(&format!("{V3}/sync?timeout=0&since={since}")).await;
+    assert_eq!(news["rooms"], Value::Null, "not in the room, and nothing new of it");
+    assert_eq!(carol.sees(&room, &bob.id).await, "leave");
+    alice.receives(leave).await;
+    alice.says(&room, "one").await;
+    carol.receives(alice.newest(&room)).await;
+    assert_eq!(carol.sees(&room, &bob.id).await, "leave");
 }
 
 #[tokio::test]
