@@ -34,6 +34,8 @@ use crate::{
     wait::{WAIT, insist, until, word},
 };
 
+/// How long the members that the SDK keeps are believed, if they are not those that are waited for.
+const MEMBERS_AGAIN: Duration = Duration::from_secs(20);
 /// So long what comes by sync is waited for, before the event itself is asked for.
 const LIVE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(100);
@@ -119,7 +121,12 @@ pub async fn wait_members(device: &Device, args: &Value) -> Result<Value> {
         Ok(members.iter().map(|member| member.user_id().to_owned()).collect())
     };
     let what = format!("the members {wanted:?}");
+    let begun = Instant::now();
     let seen = until(&what, async || {
+        // An answer to `/members` that is overtaken by a sync is kept in spite of it (matrix-rust-sdk, issue 1205): ask once more.
+        if begun.elapsed() > MEMBERS_AGAIN {
+            room.mark_members_missing();
+        }
         let ready = room.state() == RoomState::Joined
             && room.latest_encryption_state().await?.is_encrypted();
         Ok((ready && there().await? == wanted).then_some(true.into()))
