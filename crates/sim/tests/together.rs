@@ -17,11 +17,7 @@ fn what_broke_once_holds() {
     for (servers, seeds) in once {
         for seed in seeds {
             let broken = run(*seed, &Plan::together(servers)).broken;
-            assert!(
-                broken.is_empty(),
-                "{servers} servers: SIM_SEED={seed} breaks:\n{}",
-                broken.join("\n")
-            );
+            seeds::check(&format!("{servers} servers"), *seed, &broken);
         }
     }
 }

@@ -250,15 +250,21 @@ async fn who_joins_a_room_elsewhere_reads_its_past_and_finds_events_by_time() {
     assert_eq!(said, ["three", "two", "one"]);
 }
 
-/// A room that everybody may see to its beginning, where a client has been told that its user left; the other server has heard
-/// neither of the leave nor of what it replaced, and lets somebody else of the first one in.
-#[tokio::test]
-async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
+/// Alice, Bob of the other server and somebody else of that one; and a public room of Alice's that Bob is in, with all of its state.
+async fn shared() -> (Person, Person, Person, String) {
     let (alice, bob) = two().await;
     let carol = bob.neighbour("carol").await;
     let room = alice.room(json!({"preset": "public_chat"})).await;
     bob.joins(&room, "a.test").await;
     bob.knows_all(&room).await;
+    (alice, bob, carol, room)
+}
+
+/// A room that everybody may see to its beginning, where a client has been told that its user left; the other server has heard
+/// neither of the leave nor of what it replaced, and lets somebody else of the first one in.
+#[tokio::test]
+async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
+    let (alice, bob, carol, room) = shared().await;
     let named = json!({"membership": "join", "displayname": "Bob"});
     bob.set(&room, "m.room.member", &bob.id, named).await;
     let named = bob.newest(&room);
@@ -292,11 +298,7 @@ async fn who_is_put_back_into_a_room_and_out_of_it_again_is_told_both() {
 
 #[tokio::test]
 async fn who_left_stays_out_when_their_server_comes_in_again_by_one_that_has_not_heard_of_it() {
-    let (alice, bob) = two().await;
-    let carol = bob.neighbour("carol").await;
-    let room = alice.room(json!({"preset": "public_chat"})).await;
-    bob.joins(&room, "a.test").await;
-    bob.knows_all(&room).await;
+    let (alice, bob, carol, room) = shared().await;
     bob.leaves(&room).await;
     let leave = bob.newest(&room);
     let (_, since) = bob.hears("").await;

@@ -39,6 +39,7 @@ pub(crate) fn hold(what: &str, fixed: u64, fresh: u64, plan: &Plan) {
     assert!(acknowledged > 0 && told > acknowledged, "nothing happened: {acknowledged} {told}");
 }
 
-fn check(what: &str, seed: u64, broken: &[String]) {
+/// No promise is broken.
+pub(crate) fn check(what: &str, seed: u64, broken: &[String]) {
     assert!(broken.is_empty(), "{what}: SIM_SEED={seed} breaks:\n{}", broken.join("\n"));
 }
